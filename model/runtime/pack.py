@@ -1,0 +1,207 @@
+"""The pack: a folder with `pack.json` and ONNX files beside it, everything that the service loads.
+
+Holds the schema of `pack.json` and what finds, reads and verifies a pack on disk. Never opens an ONNX file (see
+`model.runtime.session`) and never writes a pack (see `export`).
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from model.runtime.labels import Task
+
+PACKS_DIR: Final = Path(__file__).resolve().parent.parent / "packs"  # packs that ship inside the distribution
+DEFAULT_PACK: Final = "nano"
+MANIFEST: Final = "pack.json"
+FORMAT: Final = 1
+
+Alignment = Literal["arcface-5pt", "box", "celeba"]
+
+
+class PackError(ValueError):
+    """A pack that cannot be used; the message is one clear line for the person who chose it."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class PackFile(_Part):
+    """A file of the pack, named relative to its folder, with its SHA-256 in hexadecimal."""
+
+    file: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class DetectorPart(PackFile):
+    """An SCRFD-format detector with key points.
+
+    Its input is NCHW float32 RGB, `(pixel - mean) / std`; its outputs are scores, boxes, key points at strides 8, 16, 32.
+    """
+
+    input_width: int = Field(640, ge=32, multiple_of=32)
+    input_height: int = Field(640, ge=32, multiple_of=32)
+    mean: float = 127.5
+    std: float = Field(128.0, gt=0)
+    min_score: float = Field(0.5, gt=0, lt=1)
+    nms_iou: float = Field(0.4, gt=0, lt=1)
+
+
+class KnownAnswer(_Part):
+    """What the analyzer answers on `known_crops(seed, side)`: the leading numbers of each output's row 0."""
+
+    seed: int
+    outputs: dict[Task, tuple[float, ...]]
+    tolerance: float = Field(gt=0)
+
+
+class AnalyzerPart(PackFile):
+    """A uint8-in analyzer: `images` (N, side, side, 3) RGB crops to the outputs named by `tasks`."""
+
+    side_px: int = Field(112, ge=16, le=1024)
+    alignment: Alignment = "arcface-5pt"
+    box_scale: float | None = Field(None, gt=0)  # of the crop's side to the box's longer one; `box` alignment only
+    tasks: tuple[Task, ...] = Field(min_length=1)
+    labels: dict[Task, tuple[str, ...]]
+    embedding_dim: int | None = Field(None, ge=1)
+    opset: int = Field(ge=13)
+    known_answer: KnownAnswer
+    int8: PackFile | None = None
+
+
+class Threshold(_Part):
+    """The cosine similarity at which `fmr` of the impostor pairs are wrongly accepted, and what else holds there."""
+
+    fmr: float = Field(gt=0, lt=1)
+    threshold: float = Field(ge=-1, le=1)
+    tar: float = Field(ge=0, le=1)
+
+
+class Verification(_Part):
+    """Thresholds calibrated on every pair of one set of images."""
+
+    calibrated_on: str
+    num_images: int = Field(ge=2)
+    num_impostor_pairs: int = Field(ge=1)
+    num_genuine_pairs: int = Field(ge=1)
+    thresholds: tuple[Threshold, ...] = Field(min_length=1)
+
+
+class Figure(_Part):
+    """One measured figure: a metric of a task on a set, for everyone or for one group, and the command that made it."""
+
+    task: str
+    metric: str
+    value: float
+    dataset: str
+    group: str = "all"
+    num_samples: int = Field(ge=1)
+    command: str
+
+
+class TrainingSet(_Part):
+    """A set of training data and the terms under which its owners give it."""
+
+    name: str
+    num_rows: int = Field(ge=1)
+    terms: str
+
+
+class Pack(_Part):
+    """`pack.json`, whole."""
+
+    format: Literal[1] = FORMAT
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    version: str
+    license: str
+    allowed_use: str
+    training_data: tuple[TrainingSet, ...] = ()
+    detector: DetectorPart
+    analyzers: tuple[AnalyzerPart, ...] = Field(min_length=1)
+    embedding_space: str | None = None
+    verification: Verification | None = None
+    measured: tuple[Figure, ...] = ()
+    checkpoints: tuple[PackFile, ...] = ()  # half-precision EMA weights, from which training can go on
+    exported_with: dict[str, str] = {}
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """Every task of the pack, in the order in which its analyzers name them."""
+        return tuple(task for analyzer in self.analyzers for task in analyzer.tasks)
+
+    def files(self) -> tuple[PackFile, ...]:
+        """Every file that the pack states a hash for, checkpoints included."""
+        twins = tuple(analyzer.int8 for analyzer in self.analyzers if analyzer.int8 is not None)
+        return (self.detector, *self.analyzers, *twins, *self.checkpoints)
+
+
+def find_pack(name_or_path: str, packs_dir: Path = PACKS_DIR) -> Path:
+    """Finds a pack's folder: by path where the text holds a separator or names a folder with a manifest, else by name.
+
+    Raises:
+        PackError: if there is none, naming the packs that there are.
+    """
+    candidate = Path(name_or_path).expanduser()
+    if os.sep in name_or_path or (candidate / MANIFEST).is_file():
+        if (candidate / MANIFEST).is_file():
+            return candidate
+        raise PackError(f"no pack at {name_or_path}: a pack is a folder that holds {MANIFEST}")
+    if (packs_dir / name_or_path / MANIFEST).is_file():
+        return packs_dir / name_or_path
+    known = ", ".join(list_packs(packs_dir)) or "none"
+    raise PackError(f"no pack named {name_or_path!r}; there are: {known}")
+
+
+def list_packs(packs_dir: Path = PACKS_DIR) -> tuple[str, ...]:
+    """Names of the packs in a folder of packs, sorted."""
+    return tuple(sorted(path.parent.name for path in packs_dir.glob(f"*/{MANIFEST}")))
+
+
+def read_pack(folder: Path) -> Pack:
+    """Reads `pack.json`, without looking at the files that it names.
+
+    Raises:
+        PackError: if the manifest is missing, is not JSON, or breaks the schema; the first breach is named.
+    """
+    try:
+        return Pack.model_validate_json((folder / MANIFEST).read_bytes())
+    except OSError as error:
+        raise PackError(f"cannot read {folder / MANIFEST}: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(step) for step in first["loc"]) or "the whole file"
+        raise PackError(f"{folder / MANIFEST}: {where}: {first['msg']}") from error
+
+
+def verify_pack(folder: Path, pack: Pack, *, checkpoints: bool = False) -> None:
+    """Verifies the hash of every file that serving needs, and of the checkpoints too if asked.
+
+    Raises:
+        PackError: naming the first file that is missing or differs.
+    """
+    spared = set() if checkpoints else {part.file for part in pack.checkpoints}
+    for part in pack.files():
+        if part.file not in spared and sha256_of(folder / part.file) != part.sha256:
+            raise PackError(f"{folder / part.file}: its SHA-256 is not the one that {MANIFEST} states")
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal.
+
+    Raises:
+        PackError: if the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise PackError(f"cannot read {path}: {error.strerror}") from error
+
+
+def schema() -> str:
+    """The JSON schema of `pack.json`, as text."""
+    return json.dumps(Pack.model_json_schema(), indent=2)
