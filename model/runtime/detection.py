@@ -1,0 +1,209 @@
+"""Detection: every face on an image, by any SCRFD-format ONNX graph with key points.
+
+Holds the letterbox, the decoding of scores, boxes and key points, and non-maximum suppression, in numpy and OpenCV; its
+answers are those of InsightFace's own SCRFD class on the same graph at the same input size. Never decodes an image
+file, never imports onnxruntime (see `model.runtime.session`), never decides how sharp or large a face must be.
+Shape suffixes: N batch; H, W height and width; C channels (three, RGB); A a stride's anchors; K faces that are kept.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from model.runtime.pack import DetectorPart, PackError
+from model.runtime.session import Session
+
+NUM_LANDMARKS: Final = 5
+# Strides and anchors a cell by the number of outputs: scores, boxes and key points of each stride (InsightFace, MIT).
+_LAYOUTS: Final[dict[int, tuple[tuple[int, ...], int]]] = {9: ((8, 16, 32), 2), 15: ((8, 16, 32, 64, 128), 1)}
+_OUTPUTS_WITHOUT_LANDMARKS: Final = (6, 10)
+_WIDTHS: Final = (1, 4, 2 * NUM_LANDMARKS)  # columns of a score, a box, a face's key points
+_INPUT_DTYPES: Final[dict[str, type[np.floating]]] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+_MAX_BATCH: Final = 8  # 40 MB of input at 640 x 640; a larger run gains nothing and holds memory
+
+
+class DetectorError(PackError):
+    """A graph that is not an SCRFD-format detector with key points; the message is one clear line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """The faces of one image, surest first; all in pixels of the image as it was given, and possibly outside it.
+
+    Attributes:
+        boxes: float32 (K, 4), x1, y1, x2, y2.
+        scores: float32 (K,), descending.
+        landmarks: float32 (K, 5, 2), x and y of left eye, right eye, nose, left and right mouth corner (the viewer's).
+    """
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    landmarks: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+@dataclass(frozen=True, slots=True)
+class _Level:
+    """One stride's output names and the (A, 2) centres of its anchors, in pixels of the network's input."""
+
+    stride: int
+    names: tuple[str, str, str]
+    centres: NDArray[np.float32]
+
+
+class Detector:
+    """An SCRFD-format graph, driven. Holds nothing that changes, so several threads may call it at once."""
+
+    def __init__(self, session: Session, part: DetectorPart) -> None:
+        """Takes an opened graph and what the pack says of it; a size that is fixed in the graph wins over the pack's.
+
+        Raises:
+            DetectorError: if the graph has no key points, or is not in SCRFD's format at all.
+        """
+        self._session, self._part = session, part
+        _check_outputs(session, part.file)
+        if len(session.inputs) != 1 or len(session.inputs[0].shape) != 4:
+            raise DetectorError(f"{part.file}: an SCRFD detector has one input (N, 3, H, W)")
+        spec = session.inputs[0]
+        if spec.dtype not in _INPUT_DTYPES:
+            raise DetectorError(f"{part.file}: the input is {spec.dtype}; an SCRFD detector takes floats")
+        self._input_name, self._dtype = spec.name, _INPUT_DTYPES[spec.dtype]
+        self.input_height = spec.shape[2] or part.input_height
+        self.input_width = spec.shape[3] or part.input_width
+        # A classic InsightFace export folds the batch into the anchors' axis (rank 2), whatever its input says.
+        ranks = {len(output.shape) for output in session.outputs}
+        self._batches = ranks == {3} and all(node.shape[0] is None for node in (spec, *session.outputs))
+        self._levels = self._anchors()
+
+    def detect(self, images: Sequence[NDArray[np.uint8]], min_score: float | None = None) -> list[Detections]:
+        """Finds the faces of images of any sizes.
+
+        Args:
+            images: uint8 (H, W, 3) RGB arrays.
+            min_score: the lowest score of a face that is kept, 0 to 1; the pack's by default.
+
+        Returns:
+            One `Detections` an image, in order.
+        """
+        threshold = self._part.min_score if min_score is None else min_score
+        step = _MAX_BATCH if self._batches else 1
+        found: list[Detections] = []
+        for start in range(0, len(images), step):
+            found += self._detect_batch(images[start : start + step], threshold)
+        return found
+
+    def _detect_batch(self, images: Sequence[NDArray[np.uint8]], threshold: float) -> list[Detections]:
+        blob_NCHW = np.empty((len(images), 3, self.input_height, self.input_width), self._dtype)
+        scales = []
+        for row, image_HWC in enumerate(images):
+            canvas_HWC, scale = letterbox(image_HWC, self.input_width, self.input_height)
+            # InsightFace multiplies by the reciprocal (cv2.dnn.blobFromImage); a division rounds otherwise.
+            normal = (canvas_HWC.astype(np.float32) - np.float32(self._part.mean)) * np.float32(1.0 / self._part.std)
+            blob_NCHW[row] = normal.transpose(2, 0, 1)
+            scales.append(scale)
+        outputs = self._session.run({self._input_name: blob_NCHW})
+        return [self._decode(outputs, row, scale, threshold) for row, scale in enumerate(scales)]
+
+    def _decode(self, outputs: dict[str, NDArray[np.floating]], row: int, scale: float, threshold: float) -> Detections:
+        """Turns one image's outputs into faces; only anchors over the threshold are decoded, which is quick."""
+        scores, boxes, landmarks = [], [], []
+        for level in self._levels:
+            score_A, distance_A4, points_A10 = (_of_image(outputs[name], row) for name in level.names)
+            if len(score_A) != len(level.centres):
+                raise DetectorError(
+                    f"{self._part.file}: {len(score_A)} anchors at stride {level.stride}, not {len(level.centres)}"
+                )
+            kept = np.flatnonzero(score_A[:, 0] >= threshold)
+            at_K2 = level.centres[kept]
+            distance_K4 = distance_A4[kept].astype(np.float32, copy=False) * level.stride
+            points_K52 = points_A10[kept].astype(np.float32, copy=False).reshape(-1, NUM_LANDMARKS, 2) * level.stride
+            scores.append(score_A[kept, 0])
+            boxes.append(np.hstack([at_K2 - distance_K4[:, :2], at_K2 + distance_K4[:, 2:]]))
+            landmarks.append(at_K2[:, None] + points_K52)
+        all_scores = np.concatenate(scores).astype(np.float32, copy=False)
+        all_boxes = (np.concatenate(boxes) / scale).astype(np.float32, copy=False)
+        keep = suppress(all_boxes, all_scores, self._part.nms_iou)
+        points = (np.concatenate(landmarks)[keep] / scale).astype(np.float32, copy=False)
+        return Detections(all_boxes[keep], all_scores[keep], points)
+
+    def _anchors(self) -> tuple[_Level, ...]:
+        strides, num_anchors = _LAYOUTS[len(self._session.outputs)]
+        names = [output.name for output in self._session.outputs]
+        levels = []
+        for index, stride in enumerate(strides):
+            rows, columns = np.mgrid[: self.input_height // stride, : self.input_width // stride]
+            centres = np.stack([columns, rows], axis=-1).reshape(-1, 2).astype(np.float32) * stride
+            score, box, points = names[index :: len(strides)]
+            levels.append(_Level(stride, (score, box, points), np.repeat(centres, num_anchors, axis=0)))
+        return tuple(levels)
+
+
+def letterbox(image_HWC: NDArray[np.uint8], width: int, height: int) -> tuple[NDArray[np.uint8], float]:
+    """Fits an image into the top left corner of a black canvas, keeping its proportions.
+
+    Args:
+        image_HWC: uint8 (H, W, 3).
+        width: of the canvas, pixels.
+        height: of the canvas, pixels.
+
+    Returns:
+        The canvas, uint8 (height, width, 3), and its scale: canvas pixels a pixel of the image.
+    """
+    ratio = image_HWC.shape[0] / image_HWC.shape[1]
+    if ratio > height / width:
+        new_width, new_height = int(height / ratio), height
+    else:
+        new_width, new_height = width, int(width * ratio)
+    # A strip thinner than the canvas can show still has a row of pixels; OpenCV refuses an empty size.
+    new_width, new_height = max(new_width, 1), max(new_height, 1)
+    canvas = np.zeros((height, width, 3), np.uint8)
+    canvas[:new_height, :new_width] = cv2.resize(image_HWC, (new_width, new_height))
+    return canvas, new_height / image_HWC.shape[0]
+
+
+def suppress(boxes: NDArray[np.float32], scores: NDArray[np.float32], max_iou: float) -> NDArray[np.intp]:
+    """Greedy non-maximum suppression, with sides that count both end pixels (width = x2 - x1 + 1), as SCRFD's is.
+
+    Args:
+        boxes: (K, 4), x1, y1, x2, y2.
+        scores: (K,).
+        max_iou: a box that overlaps a surer one by more is dropped.
+
+    Returns:
+        Indices of the boxes that are kept, by descending score; equal scores keep their order.
+    """
+    x1, y1, x2, y2 = boxes.T
+    areas = (x2 - x1 + 1) * (y2 - y1 + 1)
+    order = np.argsort(-scores, kind="stable")
+    keep: list[np.intp] = []
+    while order.size:
+        best, rest = order[0], order[1:]
+        keep.append(best)
+        width = np.minimum(x2[best], x2[rest]) - np.maximum(x1[best], x1[rest]) + 1
+        height = np.minimum(y2[best], y2[rest]) - np.maximum(y1[best], y1[rest]) + 1
+        shared = np.maximum(width, 0) * np.maximum(height, 0)
+        order = rest[shared / (areas[best] + areas[rest] - shared) <= max_iou]
+    return np.array(keep, np.intp)
+
+
+def _of_image(output: NDArray[np.floating], row: int) -> NDArray[np.floating]:
+    return output[row] if output.ndim == 3 else output
+
+
+def _check_outputs(session: Session, file: str) -> None:
+    count = len(session.outputs)
+    if count in _OUTPUTS_WITHOUT_LANDMARKS:
+        raise DetectorError(f"{file}: the detector has no key points ({count} outputs), and alignment needs them")
+    if count not in _LAYOUTS:
+        raise DetectorError(f"{file}: {count} outputs; an SCRFD detector with key points has 9 or 15")
+    num_strides = len(_LAYOUTS[count][0])
+    for index, output in enumerate(session.outputs):
+        width = _WIDTHS[index // num_strides]
+        if len(output.shape) not in (2, 3) or output.shape[-1] not in (None, width):
+            raise DetectorError(f"{file}: output {output.name!r} has shape {output.shape}, not (N, anchors, {width})")
