@@ -1,0 +1,54 @@
+"""The analyzer: a network with its pixel normalisation before it and its probabilities behind it.
+
+The torch twin of a pack's analyzer graph, so that what is evaluated is what is exported. Never trains and never reads a
+file. Shape suffixes: N faces; S crop side; B batch; C channels; H, W pixels.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.network import MultiTaskNetwork
+from model.runtime.labels import Task
+
+
+def normalise(images_NSSC: Tensor) -> Tensor:
+    """uint8 (N, S, S, 3) RGB to float32 (N, 3, S, S), `(x / 255 - 0.5) / 0.5`."""
+    return images_NSSC.permute(0, 3, 1, 2).to(torch.float32) * (2.0 / 255.0) - 1.0
+
+
+class Analyzer(nn.Module):
+    """Answers a pack's analyzer contract.
+
+    Attributes:
+        tasks: what it answers, in the order of its outputs.
+        side_px: the side of the crops that it takes.
+    """
+
+    def __init__(self, network: MultiTaskNetwork) -> None:
+        super().__init__()
+        self.network = network
+        self.tasks: tuple[Task, ...] = network.config.tasks
+        self.side_px = network.config.backbone.side_px
+
+    def forward(self, images_NSSC: Tensor) -> dict[str, Tensor]:
+        """Answers every task.
+
+        Args:
+            images_NSSC: uint8 (N, S, S, 3), RGB aligned crops of `side_px`.
+
+        Returns:
+            float32, in the order of `tasks`: `embedding` (N, D) L2-normalised, `age` (N,) years, `gender` (N, 2),
+            `expression` (N, 7) and `race` (N, 5) probabilities, `attributes` (N, 40) probabilities of yes.
+        """
+        raw = self.network(normalise(images_NSSC))
+        return {task: _answer(task, raw[task].to(torch.float32)) for task in self.tasks}
+
+
+def _answer(task: Task, raw: Tensor) -> Tensor:
+    if task == "embedding":
+        return F.normalize(raw, dim=1)
+    if task == "attributes":
+        # softmax of a pair [no, yes], second member, is the sigmoid of the difference: one operation in the graph.
+        return torch.sigmoid(raw[:, :, 1] - raw[:, :, 0])
+    return raw if task == "age" else torch.softmax(raw, 1)

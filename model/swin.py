@@ -1,0 +1,52 @@
+"""The shared backbone: timm's Swin Transformer, walked stage by stage so that its feature maps can be tapped.
+
+Holds the walk alone; the blocks are timm's (Apache-2.0, after Microsoft's Swin, MIT). Never pools, fuses or norms what
+it taps. Shape suffixes: B batch; C channels; H, W grid height and width (in pixels or tokens).
+"""
+
+from typing import cast
+
+from timm.models.swin_transformer import SwinTransformer
+from torch import Tensor, nn
+
+from model.config import BackboneConfig
+
+
+class SwinBackbone(nn.Module):
+    """A Swin Transformer without its final norm and classifier."""
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__()
+        whole = SwinTransformer(
+            img_size=config.side_px,
+            patch_size=config.patch_px,
+            embed_dim=config.embed_dim,
+            depths=config.depths,
+            num_heads=config.num_heads,
+            window_size=config.window,
+            mlp_ratio=config.mlp_ratio,
+            drop_path_rate=config.drop_path,
+            num_classes=0,
+        )
+        self.patch_embed = cast(nn.Module, whole.patch_embed)
+        self.layers = nn.ModuleList(whole.layers)
+
+    def forward(self, images_BCHW: Tensor) -> tuple[Tensor, ...]:
+        """Taps the maps that SwinFace taps: after each patch merging, and after the last stage, before any norm.
+
+        timm merges patches at the START of a stage, so the tap stands between a stage's merging and its blocks.
+
+        Args:
+            images_BCHW: float (B, 3, side_px, side_px), normalised.
+
+        Returns:
+            One float (B, C, H, W) a level; the last two share a grid.
+        """
+        x_BHWC = self.patch_embed(images_BCHW)
+        taps = []
+        for index, stage in enumerate(self.layers):
+            x_BHWC = stage.downsample(x_BHWC)
+            if index > 0:
+                taps.append(x_BHWC)
+            x_BHWC = stage.blocks(x_BHWC)
+        return tuple(tap_BHWC.permute(0, 3, 1, 2) for tap_BHWC in (*taps, x_BHWC))
