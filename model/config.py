@@ -1,4 +1,4 @@
-"""What a multi-task network is made of: frozen dataclasses that travel in the checkpoint as JSON, and the known networks.
+"""What a multi-task network is made of: frozen dataclasses that travel in the checkpoint as JSON; the known networks.
 
 Holds numbers and names alone. Never builds a module (see `model.network`) and never imports torch.
 """
@@ -107,8 +107,8 @@ class NetworkConfig:
         fc_dim: width of a group's two fully connected layers.
         dropout: after each of them.
         batch_norm_eps: of every batch norm (SwinFace: 2e-5).
-        age_offset_years: years = offset + scale * the age layer's output, so that an untrained head answers a likely age.
-        age_scale_years: see above; 0 and 1 give the layer's own output, as SwinFace has it.
+        age_offset_years: years = offset + scale * the age layer's output: an untrained head answers a likely age.
+        age_scale_years: as above; 0 and 1 give the layer's own output, as SwinFace has it.
     """
 
     backbone: BackboneConfig
@@ -165,7 +165,7 @@ class NetworkConfig:
         Raises:
             ValueError: if the text is not JSON, names an unknown field, lacks one, or breaks an invariant.
         """
-        return cast(NetworkConfig, _build(cls, json.loads(text)))
+        return cast("NetworkConfig", _build(cls, json.loads(text)))
 
 
 def _build(kind: object, value: object) -> object:

@@ -1,7 +1,7 @@
 """Multi-level feature fusion and channel attention: how a task group makes one vector of the tapped feature maps.
 
-Holds what stands between the backbone and a group's trunk (SwinFace, arXiv 2308.11509, section 3.2; TMLFA calls the pair
-MLCA). Never holds an output layer. Shape suffixes: B batch; C channels; H, W tokens on the last grid's sides.
+Holds what stands between the backbone and a group's trunk (SwinFace, arXiv 2308.11509, section 3.2; TMLFA calls the
+pair MLCA). Never holds an output layer. Shape suffixes: B batch; C channels; H, W tokens on the last grid's sides.
 """
 
 from collections.abc import Sequence

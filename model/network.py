@@ -1,7 +1,7 @@
 """The multi-task network: one backbone pass, a recognition subnet and task groups, all outputs raw.
 
-Holds the assembly. Never normalises pixels and never turns logits into probabilities (see `model.analyzer`); never holds
-what only training needs. Shape suffixes: B batch; C channels; H, W pixels; D embedding length.
+Holds the assembly. Never normalises pixels and never turns logits into probabilities (see `model.analyzer`); never
+holds what only training needs. Shape suffixes: B batch; C channels; H, W pixels; D embedding length.
 """
 
 import torch
@@ -49,7 +49,9 @@ class MultiTaskNetwork(nn.Module):
         return answers | self._answers(outputs)
 
     def _answers(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        answers = {task: outputs[task] for task in ("expression", "gender", "race") if task in outputs}
+        answers: dict[str, Tensor] = {
+            task: outputs[task] for task in ("expression", "gender", "race") if task in outputs
+        }
         if "age" in outputs:
             answers["age"] = self.config.age_offset_years + self.config.age_scale_years * outputs["age"].squeeze(1)
         if "attributes" in self.config.tasks:

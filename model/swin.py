@@ -4,9 +4,7 @@ Holds the walk alone; the blocks are timm's (Apache-2.0, after Microsoft's Swin,
 it taps. Shape suffixes: B batch; C channels; H, W grid height and width (in pixels or tokens).
 """
 
-from typing import cast
-
-from timm.models.swin_transformer import SwinTransformer
+from timm.models.swin_transformer import SwinTransformer, SwinTransformerStage
 from torch import Tensor, nn
 
 from model.config import BackboneConfig
@@ -28,7 +26,7 @@ class SwinBackbone(nn.Module):
             drop_path_rate=config.drop_path,
             num_classes=0,
         )
-        self.patch_embed = cast(nn.Module, whole.patch_embed)
+        self.patch_embed = whole.patch_embed
         self.layers = nn.ModuleList(whole.layers)
 
     def forward(self, images_BCHW: Tensor) -> tuple[Tensor, ...]:
@@ -45,6 +43,7 @@ class SwinBackbone(nn.Module):
         x_BHWC = self.patch_embed(images_BCHW)
         taps = []
         for index, stage in enumerate(self.layers):
+            assert isinstance(stage, SwinTransformerStage)
             x_BHWC = stage.downsample(x_BHWC)
             if index > 0:
                 taps.append(x_BHWC)

@@ -1,7 +1,7 @@
 """Aligned faces with their labels: what lies in `{celeba,utkface,fer2013,lfw}-{train,val}[-NN].parquet`, in memory.
 
 Reads and decodes a set once, in threads, and keeps the decoded pixels in a cache folder if one is given. Never
-augments, never draws a batch, and never reads the detection set. Shape suffixes: N faces; S crop side (112); C channels.
+augments, never draws a batch, and never reads the detection set. Shape suffixes: N faces; S crop side; C channels.
 """
 
 import hashlib

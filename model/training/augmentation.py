@@ -1,0 +1,169 @@
+"""Augmentation: what a crop may look like, as batched tensor operations.
+
+A crop's black border would betray its set (utkface and fer2013 have one where the source ended, celeba has none), so
+what lies outside is filled at random and edges are cut at random on every set alike. Never touches a label, and draws
+all its randomness from the generator that it is given. Shape suffixes: B batch; C channels; H, W pixels.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentationConfig:
+    """How far and how often. Probabilities are a crop's chance to be changed in that way.
+
+    Attributes:
+        flip: probability of a mirror image.
+        rotation_degrees: up to this, either way.
+        scale: up to this share larger or smaller.
+        shift: up to this share of the side, either way.
+        edge_cut: probability that one or two sides end early, as where a source photograph ended.
+        grey: probability of a grey picture.
+        brightness: up to this, either way (pixels run from -1 to 1).
+        contrast: up to this share more or less.
+        low_resolution: probability of a crop from few pixels.
+        min_resolution_px: the fewest.
+        blur: probability of a 3x3 binomial blur, twice over.
+        noise: probability of Gaussian noise.
+        noise_sigma: its largest standard deviation.
+        erase: probability of an erased rectangle.
+        erase_share: its largest side over the crop's.
+    """
+
+    flip: float = 0.5
+    rotation_degrees: float = 8.0
+    scale: float = 0.08
+    shift: float = 0.05
+    edge_cut: float = 0.3
+    grey: float = 0.25
+    brightness: float = 0.2
+    contrast: float = 0.25
+    low_resolution: float = 0.2
+    min_resolution_px: int = 28
+    blur: float = 0.1
+    noise: float = 0.1
+    noise_sigma: float = 0.1
+    erase: float = 0.15
+    erase_share: float = 0.4
+
+
+class Augmentation:
+    """Applies a configuration to a batch."""
+
+    def __init__(self, config: AugmentationConfig) -> None:
+        self.config = config
+
+    def __call__(self, images_BCHW: Tensor, generator: torch.Generator) -> Tensor:
+        """Changes a batch.
+
+        Args:
+            images_BCHW: float (B, 3, H, W), -1 to 1.
+            generator: on the CPU, whatever the images' device: the draws are then the same on every device.
+        """
+        draw = _Draws(images_BCHW, generator)
+        images_BCHW = self._warp(images_BCHW, draw)
+        images_BCHW = self._soften(images_BCHW, draw)
+        images_BCHW = self._colour(images_BCHW, draw)
+        return self._cover(images_BCHW, draw).clamp(-1, 1)
+
+    def _warp(self, x: Tensor, draw: "_Draws") -> Tensor:
+        angle = draw.between(-1, 1) * (self.config.rotation_degrees * torch.pi / 180)
+        zoom = 1 + draw.between(-1, 1) * self.config.scale
+        mirror = 1 - 2 * draw.chance(self.config.flip).to(x.dtype)
+        # affine_grid's units: the side is 2 long, so a shift by a share of the side is twice that share.
+        theta_B23 = torch.stack(
+            [
+                torch.stack([zoom * angle.cos() * mirror, -zoom * angle.sin(), self._shift(draw)], 1),
+                torch.stack([zoom * angle.sin() * mirror, zoom * angle.cos(), self._shift(draw)], 1),
+            ],
+            1,
+        )
+        grid = F.affine_grid(theta_B23, list(x.shape), align_corners=False)
+        fill = draw.fill()
+        return F.grid_sample(x - fill, grid, align_corners=False) + fill
+
+    def _shift(self, draw: "_Draws") -> Tensor:
+        return draw.between(-1, 1) * (2 * self.config.shift)
+
+    def _soften(self, x: Tensor, draw: "_Draws") -> Tensor:
+        side = x.shape[-1]
+        few = min(self.config.min_resolution_px, side)
+        resolution = int(draw.one(few, side * 3 // 4 + 1))  # one for the batch: a resize each would be a loop
+        small = F.interpolate(x, (resolution, resolution), mode="bilinear", antialias=True, align_corners=False)
+        coarse = F.interpolate(small, (side, side), mode="bilinear", align_corners=False)
+        x = torch.where(draw.chance(self.config.low_resolution)[:, None, None, None], coarse, x)
+        kernel = torch.tensor([1.0, 2.0, 1.0], dtype=x.dtype, device=x.device)
+        weight = (kernel[:, None] * kernel / 16).expand(3, 1, 3, 3)
+        blurred = x
+        for _ in range(2):
+            blurred = F.conv2d(F.pad(blurred, (1, 1, 1, 1), mode="replicate"), weight, groups=3)
+        return torch.where(draw.chance(self.config.blur)[:, None, None, None], blurred, x)
+
+    def _colour(self, x: Tensor, draw: "_Draws") -> Tensor:
+        luma = torch.tensor([0.299, 0.587, 0.114], dtype=x.dtype, device=x.device)
+        grey = (x * luma[:, None, None]).sum(1, keepdim=True).expand_as(x)
+        x = torch.where(draw.chance(self.config.grey)[:, None, None, None], grey, x)
+        mean = x.mean((1, 2, 3), keepdim=True)
+        contrast = (1 + draw.between(-1, 1) * self.config.contrast)[:, None, None, None]
+        brightness = (draw.between(-1, 1) * self.config.brightness)[:, None, None, None]
+        x = (x - mean) * contrast + mean + brightness
+        sigma = draw.between(0, 1) * self.config.noise_sigma * draw.chance(self.config.noise)
+        return x + draw.normal() * sigma[:, None, None, None]
+
+    def _cover(self, x: Tensor, draw: "_Draws") -> Tensor:
+        """Cuts edges and erases rectangles; both are filled with black or with one random colour."""
+        ys, xs = draw.coordinates()
+        hidden = torch.zeros_like(x[:, :1], dtype=torch.bool)
+        for share in (1.0, 0.5):  # a second edge half as often: a corner
+            angle = (draw.between(0, 2 * torch.pi))[:, None, None]
+            distance = (draw.between(0.55, 1.1))[:, None, None]
+            beyond = xs * angle.cos() + ys * angle.sin() > distance
+            hidden |= (beyond & draw.chance(self.config.edge_cut * share)[:, None, None])[:, None]
+        x = torch.where(hidden, draw.fill(), x)
+        centre_x, centre_y = (draw.between(-0.9, 0.9)[:, None, None] for _ in range(2))
+        half_x, half_y = (draw.between(0.1, max(self.config.erase_share, 0.1))[:, None, None] for _ in range(2))
+        inside = ((xs - centre_x).abs() < half_x) & ((ys - centre_y).abs() < half_y)
+        erased = (inside & draw.chance(self.config.erase)[:, None, None])[:, None]
+        return torch.where(erased, draw.fill(), x)
+
+
+class _Draws:
+    """Random numbers for a batch, drawn on the CPU and moved to the images' device."""
+
+    def __init__(self, images_BCHW: Tensor, generator: torch.Generator) -> None:
+        self._images = images_BCHW
+        self._generator = generator
+
+    def between(self, low: float, high: float) -> Tensor:
+        """Uniform (B,)."""
+        uniform = torch.rand(len(self._images), generator=self._generator)
+        return (low + (high - low) * uniform).to(self._images)
+
+    def one(self, low: int, high: int) -> Tensor:
+        """One integer from `low` to `high` - 1."""
+        return torch.randint(low, max(high, low + 1), (), generator=self._generator)
+
+    def chance(self, probability: float) -> Tensor:
+        """Bool (B,)."""
+        return (torch.rand(len(self._images), generator=self._generator) < probability).to(self._images.device)
+
+    def normal(self) -> Tensor:
+        """Standard normal in the images' shape."""
+        return torch.randn(self._images.shape, generator=self._generator).to(self._images)
+
+    def fill(self) -> Tensor:
+        """A colour an image, (B, 3, 1, 1): black for half of them."""
+        colour = torch.rand(len(self._images), 3, 1, 1, generator=self._generator) * 2 - 1
+        black = torch.rand(len(self._images), 1, 1, 1, generator=self._generator) < 0.5
+        return torch.where(black, torch.tensor(-1.0), colour).to(self._images)
+
+    def coordinates(self) -> tuple[Tensor, Tensor]:
+        """Rows' and columns' positions, (1, H, 1) and (1, 1, W), -1 to 1."""
+        height, width = self._images.shape[2:]
+        device = self._images.device
+        ys, xs = torch.linspace(-1, 1, height, device=device), torch.linspace(-1, 1, width, device=device)
+        return ys[None, :, None], xs[None, None, :]

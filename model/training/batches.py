@@ -1,0 +1,86 @@
+"""Batches: rows of several sets, stacked into tensors with every label that any of them carries.
+
+Holds the stacking. Never augments, and never decides which rows (see `model.training.sampler`). Shape suffixes:
+B batch; S crop side.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.training.dataset import FaceTable
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One step's rows; unknown labels are NaN where float and -1 where integer, as in `FaceTable`.
+
+    Attributes:
+        images: uint8 (B, S, S, 3), RGB.
+        identity: int64 (B,), an index over all sets' identities.
+        age: float32 (B,), years.
+        gender: int64 (B,).
+        race: int64 (B,).
+        expression: int64 (B,).
+        attributes: int64 (B, 40).
+        teacher: float32 (B, 128).
+    """
+
+    images: Tensor
+    identity: Tensor
+    age: Tensor
+    gender: Tensor
+    race: Tensor
+    expression: Tensor
+    attributes: Tensor
+    teacher: Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on a device."""
+        return Batch(**{field.name: getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)})
+
+
+class Mixture:
+    """Several sets as one: identities are numbered over all of them.
+
+    Attributes:
+        tables: by set name.
+        num_identities: how many distinct identities there are.
+    """
+
+    def __init__(self, tables: Sequence[FaceTable]) -> None:
+        self.tables = {table.dataset: table for table in tables}
+        first = np.cumsum([0, *(len(table.identity_names) for table in tables)])
+        self._first_identity = dict(zip(self.tables, first.tolist(), strict=False))
+        self.num_identities = int(first[-1])
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Rows of each set."""
+        return {name: len(table) for name, table in self.tables.items()}
+
+    def batch(self, rows: Mapping[str, NDArray[np.int64]]) -> Batch:
+        """Stacks the named rows, set after set."""
+        parts = [(self.tables[name], index) for name, index in rows.items()]
+
+        def stack(column: str, dtype: torch.dtype) -> Tensor:
+            return torch.from_numpy(np.concatenate([getattr(table, column)[index] for table, index in parts])).to(dtype)
+
+        return Batch(
+            images=stack("images", torch.uint8),
+            identity=torch.from_numpy(np.concatenate([self._identity(name, index) for name, index in rows.items()])),
+            age=stack("age", torch.float32),
+            gender=stack("gender", torch.int64),
+            race=stack("race", torch.int64),
+            expression=stack("expression", torch.int64),
+            attributes=stack("attributes", torch.int64),
+            teacher=stack("teacher", torch.float32),
+        )
+
+    def _identity(self, name: str, index: NDArray[np.int64]) -> NDArray[np.int64]:
+        own = self.tables[name].identity[index]
+        return np.where(own < 0, own, own + self._first_identity[name])

@@ -1,0 +1,163 @@
+"""The training loop of a multi-task network: draw, augment, forward, backward, average, log, save.
+
+Holds the order of things. Never holds a loss, a schedule or a file format. A step depends on the state before it and on
+(seed, step) alone, so a training that is killed and resumed ends with the same weights as one that ran through.
+"""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+
+import torch
+from torch import Tensor
+
+from model.analyzer import normalise
+from model.training.augmentation import Augmentation
+from model.training.batches import Mixture
+from model.training.dataset import read_faces
+from model.training.logbook import Logbook
+from model.training.recipes import AnalyzerRecipe
+from model.training.sampler import MixedSampler
+from model.training.schedule import learning_rate
+from model.training.seeds import AUGMENT, DROPOUT, seed_of, torch_generator
+from model.training.state import TrainingState, new_state, resume_state, save_state
+
+
+class TrainingError(RuntimeError):
+    """A training that cannot go on; the message is one clear line."""
+
+
+class Training:
+    """One training on data in memory.
+
+    Attributes:
+        state: what it is between two steps.
+    """
+
+    def __init__(self, recipe: AnalyzerRecipe, mixture: Mixture, state: TrainingState, device: torch.device) -> None:
+        self.recipe = recipe
+        self.state = state
+        self._mixture = mixture
+        self._device = device
+        self._sampler = MixedSampler(mixture.sizes, asdict(recipe.rows), recipe.seed)
+        self._augment = Augmentation(recipe.augmentation)
+        self._parameters = [*state.network.parameters(), *state.objective.parameters()]
+
+    def step(self) -> dict[str, Tensor]:
+        """Does one step; returns the step's losses and figures, scalars on the device."""
+        recipe, state = self.recipe, self.state
+        torch.manual_seed(seed_of(recipe.seed, DROPOUT, state.step))
+        rate = learning_rate(
+            state.step, recipe.total_steps, recipe.warmup_steps, recipe.learning_rate, recipe.final_share
+        )
+        for group in state.optimizer.param_groups:
+            group["lr"] = rate
+        losses = self._losses()
+        total = state.objective.total(losses)
+        state.optimizer.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, recipe.max_grad_norm)
+        state.optimizer.step()
+        state.average.update(state.network, state.step)
+        state.step += 1
+        figures = {"loss": total, **losses, "gradient_norm": norm, "learning_rate": torch.tensor(rate)}
+        return {name: value.detach() for name, value in figures.items()}
+
+    def _losses(self) -> dict[str, Tensor]:
+        step = self.state.step
+        batch = self._mixture.batch(self._sampler.draw(step)).to(self._device)
+        images_BCHW = self._augment(normalise(batch.images), torch_generator(self.recipe.seed, AUGMENT, step))
+        cast = self.recipe.bfloat16 and self._device.type == "cuda"
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=cast):
+            answers = self.state.network(images_BCHW)
+        losses: dict[str, Tensor] = self.state.objective(
+            {name: value.float() for name, value in answers.items()}, batch
+        )
+        return losses
+
+
+def train_analyzer(recipe: AnalyzerRecipe, data: Path, out: Path, *, resume: bool, init: Path | None = None) -> bool:
+    """Trains to the recipe's end, or until SIGTERM or SIGINT, and saves.
+
+    Args:
+        recipe: what to do.
+        data: the folder with the parquet files.
+        out: the run's folder.
+        resume: go on from `out/last`.
+        init: a checkpoint to start from.
+
+    Returns:
+        Whether the end was reached.
+
+    Raises:
+        DataError: if the data cannot be used.
+        CheckpointError: if the state or `init` cannot be used.
+        TrainingError: if the loss is no longer finite.
+    """
+    device = _prepare(recipe)
+    mixture = Mixture([read_faces(data, name, "train") for name, rows in asdict(recipe.rows).items() if rows > 0])
+    if resume:
+        state = resume_state(out, recipe, mixture.num_identities, device)
+    else:
+        state = new_state(recipe, mixture.num_identities, device, init)
+    training = Training(recipe, mixture, state, device)
+    with _stopping() as stopped, Logbook(out, state.step, recipe.total_steps) as logbook:
+        logbook.say(f"{state.network.num_parameters():,} parameters, {mixture.sizes}, on {device}")
+        _run(training, out, logbook, stopped)
+        done = state.step >= recipe.total_steps
+        logbook.say(f"{'done' if done else 'stopped'} at step {state.step}: {out / 'ema'}")
+    return done
+
+
+def _run(training: Training, out: Path, logbook: Logbook, stopped: list[int]) -> None:
+    recipe, state = training.recipe, training.state
+    rows: list[dict[str, Tensor]] = []
+    while state.step < recipe.total_steps and not stopped:
+        rows.append(training.step())
+        logbook.advance(state.step)
+        if state.step % recipe.log_every == 0:
+            logbook.write(state.step, _means(rows))
+            rows = []
+        if state.step % recipe.save_every == 0 and state.step < recipe.total_steps:
+            save_state(out, recipe, state)
+    save_state(out, recipe, state)
+
+
+def _means(rows: list[dict[str, Tensor]]) -> dict[str, float]:
+    """Means of the rows' figures.
+
+    Raises:
+        TrainingError: if the loss is not finite: the state on disk is then older and whole.
+    """
+    means = {name: float(torch.stack([row[name] for row in rows]).mean()) for name in rows[0]}
+    if not torch.isfinite(torch.tensor(means["loss"])):
+        raise TrainingError("the loss is no longer finite; try a lower learning_rate")
+    return means
+
+
+def _prepare(recipe: AnalyzerRecipe) -> torch.device:
+    if recipe.num_threads > 0:
+        torch.set_num_threads(recipe.num_threads)
+    if recipe.device == "cuda" and not torch.cuda.is_available():
+        raise TrainingError("device=cuda, but torch finds no CUDA device")
+    wanted = recipe.device if recipe.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(wanted)
+
+
+@contextmanager
+def _stopping() -> Iterator[list[int]]:
+    """Yields a list that SIGTERM or SIGINT fills: the loop ends after its step and saves."""
+    stopped: list[int] = []
+
+    def stop(number: int, _: FrameType | None) -> None:
+        stopped.append(number)
+
+    old = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stopped
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
