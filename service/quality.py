@@ -1,0 +1,114 @@
+"""Quality: how sharp an aligned face is, which way it looks, and how large it was.
+
+Measures with OpenCV and numpy, from the crop, the five landmarks and the box. Never judges: what is too blurred or too
+far turned is for the caller to say. Never runs a network.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+_SIDE_PX: Final = 112  # sharpness is measured at one size, so that packs of other crop sizes agree
+_MARGIN_PX: Final = 14  # outside are hair, background, and the black that stands for what lay beyond the photograph
+# Variance of the Laplacian at which sharpness is 0.5. Its median on real photographs: about 630 for faces over 112 px,
+# 240 for 40 to 80 px, 60 for under 40 px, which the crop enlarges.
+_HALF_SHARP: Final = 300.0
+# A frontal face seen by the viewer, in distances between the eyes: x to the right, y down, z into the picture; in the
+# landmarks' order. Fitted with the poses of 3,300 labelled faces of real photographs under scaled orthography; left
+# and right alike, the median pitch zero. What it leaves unexplained is 1 % of a face's size.
+_FACE_P3: Final = np.array(
+    [[-0.5, 0.0, 0.0], [0.5, 0.0, 0.0], [0.0, 0.59, -0.47], [-0.43, 1.0, 0.13], [0.43, 1.0, 0.13]], np.float64
+)
+_CENTRED_P3: Final = _FACE_P3 - _FACE_P3.mean(0)
+_SOLVE_P3: Final = np.linalg.pinv(_CENTRED_P3).T
+
+
+@dataclass(frozen=True, slots=True)
+class Pose:
+    """Which way a face looks, in degrees; all three are 0 for a frontal upright face.
+
+    Attributes:
+        yaw: positive where the face is turned to the viewer's right.
+        pitch: positive where it looks up.
+        roll: positive where it is tilted clockwise on the picture.
+    """
+
+    yaw: float
+    pitch: float
+    roll: float
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """What `assess` measures of one face.
+
+    Attributes:
+        sharpness: 0 (no detail at all) to 1, see `sharpness_of`.
+        yaw: degrees, see `Pose`.
+        pitch: degrees, see `Pose`.
+        roll: degrees, see `Pose`.
+        size: shorter side of the box, in pixels of the image that the box is on.
+    """
+
+    sharpness: float
+    yaw: float
+    pitch: float
+    roll: float
+    size: float
+
+
+def assess(crop: NDArray[np.uint8], landmarks: NDArray[np.floating], box: NDArray[np.floating]) -> Quality:
+    """Measures one face.
+
+    Args:
+        crop: the aligned crop, uint8 (S, S, 3) RGB.
+        landmarks: five landmarks (5, 2) in pixels, in the order of `model.runtime.labels.LANDMARKS`.
+        box: [x1, y1, x2, y2] in pixels.
+
+    Returns:
+        Finite numbers, whatever the detector made of the picture.
+    """
+    pose = pose_of(landmarks)
+    x1, y1, x2, y2 = (float(value) for value in box)
+    return Quality(sharpness_of(crop), pose.yaw, pose.pitch, pose.roll, max(0.0, min(x2 - x1, y2 - y1)))
+
+
+def sharpness_of(crop: NDArray[np.uint8]) -> float:
+    """Sharpness of an aligned crop: v / (v + 300), v the variance of the Laplacian of its luminance.
+
+    The variance of the Laplacian is the focus measure of Pech-Pacheco et al. 2000 (LAPV in Pertuz et al. 2013). The
+    mapping is monotonic: only its scale is chosen. A face smaller than the crop is enlarged, and scores as blurred.
+    """
+    if crop.shape[0] != _SIDE_PX:
+        shrinks = crop.shape[0] > _SIDE_PX
+        crop = np.asarray(
+            cv2.resize(crop, (_SIDE_PX, _SIDE_PX), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR),
+            np.uint8,
+        )
+    luminance = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[_MARGIN_PX:-_MARGIN_PX, _MARGIN_PX:-_MARGIN_PX]
+    variance = float(cv2.Laplacian(luminance, cv2.CV_32F).var())
+    return variance / (variance + _HALF_SHARP)
+
+
+def pose_of(landmarks: NDArray[np.floating]) -> Pose:
+    """Pose from five landmarks: the rotation that takes a mean face to them under scaled orthography.
+
+    The affine camera is solved by least squares and taken to the nearest rotation (POS, DeMenthon and Davis 1995,
+    without its perspective iterations, which five noisy points do not carry). The rotation is read as
+    R = Rz(roll) Ry(yaw) Rx(pitch), so that turning the picture changes roll alone. Coarse: five points and one mean
+    face give degrees, not tenths.
+    """
+    points = np.asarray(landmarks, np.float64)
+    if not np.isfinite(points).all() or np.ptp(points, axis=0).max() < 1e-6:
+        return Pose(0.0, 0.0, 0.0)
+    camera_23 = (points - points.mean(0)).T @ _SOLVE_P3
+    u, _, vt = np.linalg.svd(camera_23, full_matrices=False)
+    right, down = u @ vt
+    into = np.cross(right, down)
+    yaw = np.arcsin(np.clip(into[0], -1, 1))
+    pitch = -np.arctan2(into[1], into[2])
+    roll = np.arctan2(down[0], right[0])
+    return Pose(*(float(angle) for angle in np.degrees([yaw, pitch, roll])))
