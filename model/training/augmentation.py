@@ -1,8 +1,8 @@
 """Augmentation: what a crop may look like, as batched tensor operations.
 
 A crop's black border would betray its set (utkface and fer2013 have one where the source ended, celeba has none), so
-what lies outside is filled at random and edges are cut at random on every set alike. Never touches a label, and draws
-all its randomness from the generator that it is given. Shape suffixes: B batch; C channels; H, W pixels.
+borders are exchanged between the crops of a batch and filled at random, on every set alike. Never touches a label, and
+draws all its randomness from the generator that it is given. Shape suffixes: B batch; C channels; H, W pixels.
 """
 
 from dataclasses import dataclass
@@ -21,6 +21,9 @@ class AugmentationConfig:
         rotation_degrees: up to this, either way.
         scale: up to this share larger or smaller.
         shift: up to this share of the side, either way.
+        border: probability that a crop also gets the black border of another crop of the batch.
+        border_fill: probability that a crop's border is filled with a colour or another crop's pixels, and not left black.
+        border_darkness: a border's pixels are all darker than this (0 to 1).
         edge_cut: probability that one or two sides end early, as where a source photograph ended.
         grey: probability of a grey picture.
         brightness: up to this, either way (pixels run from -1 to 1).
@@ -38,7 +41,10 @@ class AugmentationConfig:
     rotation_degrees: float = 8.0
     scale: float = 0.08
     shift: float = 0.05
-    edge_cut: float = 0.3
+    border: float = 0.5
+    border_fill: float = 0.7
+    border_darkness: float = 0.05
+    edge_cut: float = 0.15
     grey: float = 0.25
     brightness: float = 0.2
     contrast: float = 0.25
@@ -65,10 +71,20 @@ class Augmentation:
             generator: on the CPU, whatever the images' device: the draws are then the same on every device.
         """
         draw = _Draws(images_BCHW, generator)
+        images_BCHW = self._exchange_borders(images_BCHW, draw)
         images_BCHW = self._warp(images_BCHW, draw)
         images_BCHW = self._soften(images_BCHW, draw)
         images_BCHW = self._colour(images_BCHW, draw)
         return self._cover(images_BCHW, draw).clamp(-1, 1)
+
+    def _exchange_borders(self, x: Tensor, draw: "_Draws") -> Tensor:
+        own = black_border(x, self.config.border_darkness)
+        other = draw.order()
+        border = own | (own[other] & draw.chance(self.config.border)[:, None, None, None])
+        colour = draw.chance(0.5)[:, None, None, None]
+        fill = torch.where(colour, draw.fill(), x[draw.order()])
+        black = ~draw.chance(self.config.border_fill)[:, None, None, None]
+        return torch.where(border, torch.where(black, torch.full_like(fill, -1.0), fill), x)
 
     def _warp(self, x: Tensor, draw: "_Draws") -> Tensor:
         angle = draw.between(-1, 1) * (self.config.rotation_degrees * torch.pi / 180)
@@ -90,18 +106,17 @@ class Augmentation:
         return draw.between(-1, 1) * (2 * self.config.shift)
 
     def _soften(self, x: Tensor, draw: "_Draws") -> Tensor:
+        """Low resolution and blur, computed for the chosen crops alone: they are the costly ones."""
         side = x.shape[-1]
         few = min(self.config.min_resolution_px, side)
         resolution = int(draw.one(few, side * 3 // 4 + 1))  # one for the batch: a resize each would be a loop
-        small = F.interpolate(x, (resolution, resolution), mode="bilinear", antialias=True, align_corners=False)
-        coarse = F.interpolate(small, (side, side), mode="bilinear", align_corners=False)
-        x = torch.where(draw.chance(self.config.low_resolution)[:, None, None, None], coarse, x)
-        kernel = torch.tensor([1.0, 2.0, 1.0], dtype=x.dtype, device=x.device)
-        weight = (kernel[:, None] * kernel / 16).expand(3, 1, 3, 3)
-        blurred = x
-        for _ in range(2):
-            blurred = F.conv2d(F.pad(blurred, (1, 1, 1, 1), mode="replicate"), weight, groups=3)
-        return torch.where(draw.chance(self.config.blur)[:, None, None, None], blurred, x)
+        x = x.clone()
+        coarse = draw.chance(self.config.low_resolution)
+        small = F.interpolate(x[coarse], (resolution, resolution), mode="bilinear", antialias=True)
+        x[coarse] = F.interpolate(small, (side, side), mode="bilinear")
+        blurred = draw.chance(self.config.blur)
+        x[blurred] = blur(blur(x[blurred]))
+        return x
 
     def _colour(self, x: Tensor, draw: "_Draws") -> Tensor:
         luma = torch.tensor([0.299, 0.587, 0.114], dtype=x.dtype, device=x.device)
@@ -111,8 +126,10 @@ class Augmentation:
         contrast = (1 + draw.between(-1, 1) * self.config.contrast)[:, None, None, None]
         brightness = (draw.between(-1, 1) * self.config.brightness)[:, None, None, None]
         x = (x - mean) * contrast + mean + brightness
-        sigma = draw.between(0, 1) * self.config.noise_sigma * draw.chance(self.config.noise)
-        return x + draw.normal() * sigma[:, None, None, None]
+        noisy = draw.chance(self.config.noise)
+        sigma = draw.between(0, self.config.noise_sigma)[noisy]
+        x[noisy] += draw.normal(x[noisy]) * sigma[:, None, None, None]
+        return x
 
     def _cover(self, x: Tensor, draw: "_Draws") -> Tensor:
         """Cuts edges and erases rectangles; both are filled with black or with one random colour."""
@@ -129,6 +146,27 @@ class Augmentation:
         inside = ((xs - centre_x).abs() < half_x) & ((ys - centre_y).abs() < half_y)
         erased = (inside & draw.chance(self.config.erase)[:, None, None])[:, None]
         return torch.where(erased, draw.fill(), x)
+
+
+def black_border(images_BCHW: Tensor, darkness: float) -> Tensor:
+    """Where a crop's dark border is: bool (B, 1, H, W), pixels that dark pixels alone separate from a side.
+
+    Args:
+        images_BCHW: float (B, 3, H, W), -1 to 1.
+        darkness: 0 to 1, brighter than any pixel of a border.
+    """
+    dark = (images_BCHW.amax(1, keepdim=True) < 2 * darkness - 1).to(torch.uint8)
+    border = torch.zeros_like(dark)
+    for dim in (2, 3):
+        border |= dark.cumprod(dim, dtype=torch.uint8) | dark.flip(dim).cumprod(dim, dtype=torch.uint8).flip(dim)
+    return border.to(torch.bool)
+
+
+def blur(images_BCHW: Tensor) -> Tensor:
+    """A 3x3 binomial blur; edges are repeated."""
+    padded = F.pad(images_BCHW, (1, 1, 1, 1), mode="replicate")
+    rows = (padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]) / 4
+    return (rows[..., :-2] + 2 * rows[..., 1:-1] + rows[..., 2:]) / 4
 
 
 class _Draws:
@@ -151,9 +189,13 @@ class _Draws:
         """Bool (B,)."""
         return (torch.rand(len(self._images), generator=self._generator) < probability).to(self._images.device)
 
-    def normal(self) -> Tensor:
-        """Standard normal in the images' shape."""
-        return torch.randn(self._images.shape, generator=self._generator).to(self._images)
+    def normal(self, like: Tensor) -> Tensor:
+        """Standard normal in another tensor's shape."""
+        return torch.randn(like.shape, generator=self._generator).to(like)
+
+    def order(self) -> Tensor:
+        """A random order of the batch, int64 (B,)."""
+        return torch.randperm(len(self._images), generator=self._generator).to(self._images.device)
 
     def fill(self) -> Tensor:
         """A colour an image, (B, 3, 1, 1): black for half of them."""
