@@ -1,0 +1,165 @@
+"""The check of a graph against its network: what passes, and that each kind of breach is found."""
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from export.check import (
+    BATCH_SIZES,
+    TOLERANCES,
+    check_rows,
+    compare,
+    drift,
+    edge_crops,
+    predict_by,
+    predict_with,
+)
+from export.errors import ExportError
+from export.graph import TRACED_BATCH
+from export.precision import rounded
+from model.analyzer import Analyzer
+from model.network import MultiTaskNetwork
+from model.runtime.labels import Task
+from model.runtime.session import open_session
+from tests.export.conftest import tiny_network
+
+NO_CROPS = np.zeros((0, 112, 112, 3), np.uint8)
+
+
+def edited(graph_bytes: bytes, output: str, *nodes: onnx.NodeProto, **constants: NDArray[np.float32]) -> bytes:
+    """The graph with nodes between `raw` (what was computed for an output) and the output itself."""
+    model = onnx.load_from_string(graph_bytes)
+    for node in model.graph.node:
+        for index, name in enumerate(node.output):
+            if name == output:
+                node.output[index] = "raw"
+    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
+    model.graph.node.extend(nodes)
+    return bytes(model.SerializeToString())
+
+
+def right_at_the_traced_batch_alone(graph_bytes: bytes) -> bytes:
+    """An age that is right in batches of the traced size, as if that were baked in, and off in all others."""
+    return edited(
+        graph_bytes,
+        "age",
+        helper.make_node("Shape", ["images"], ["shape"], start=0, end=1),
+        helper.make_node("Cast", ["shape"], ["size"], to=TensorProto.FLOAT),
+        helper.make_node("Div", ["size", "traced"], ["factor"]),
+        helper.make_node("Mul", ["raw", "factor"], ["age"]),
+        traced=np.array([TRACED_BATCH], np.float32),
+    )
+
+
+def test_graph_answers_what_the_network_answers_at_every_batch_size(
+    analyzer: Analyzer, graph_bytes: bytes, crops: NDArray[np.uint8]
+) -> None:
+    """On crops and edge inputs graph and network agree at batch sizes none of which is the traced one."""
+    check = compare(open_session(graph_bytes), predict_with(analyzer), crops, 112)
+    assert check.batch_sizes == BATCH_SIZES
+    assert TRACED_BATCH not in check.batch_sizes
+    assert {1, 2, 3} < set(check.batch_sizes)
+    assert check.num_crops == 7
+    assert set(check.worst) == set(analyzer.tasks)
+    assert all(check.worst[task] <= TOLERANCES[task] / 10 for task in check.worst)
+
+
+def test_graph_that_is_right_at_the_traced_batch_alone_is_refused(analyzer: Analyzer, graph_bytes: bytes) -> None:
+    """The batch trap: a graph that is wrong at any batch size but the traced one is refused, and the size named."""
+    trap = open_session(right_at_the_traced_batch_alone(graph_bytes))
+    images = edge_crops(112)[:TRACED_BATCH]
+    with torch.no_grad():
+        age = analyzer(torch.from_numpy(images))["age"].numpy()
+    np.testing.assert_allclose(predict_by(trap)(images)["age"], age, atol=TOLERANCES["age"])
+    with pytest.raises(ExportError, match=r"age: the graph differs from the network by .* at batch size 1"):
+        compare(trap, predict_with(analyzer), NO_CROPS, 112)
+
+
+def test_graph_of_other_weights_is_refused(graph_bytes: bytes) -> None:
+    """A graph made of one network is refused for another one of the same configuration."""
+    other = Analyzer(rounded(tiny_network(seed=1))).eval()
+    with pytest.raises(ExportError, match="differs from the network"):
+        compare(open_session(graph_bytes), predict_with(other), NO_CROPS, 112)
+
+
+def test_graph_of_unrounded_weights_differs_more_than_the_tolerance(
+    network: MultiTaskNetwork, graph_bytes: bytes, crops: NDArray[np.uint8]
+) -> None:
+    """The tolerance is tight enough to tell half-precision weights from those that they were rounded from."""
+    with pytest.raises(ExportError, match="over the tolerance"):
+        compare(open_session(graph_bytes), predict_with(Analyzer(network).eval()), crops, 112)
+
+
+def test_an_answer_that_leans_on_the_batch_is_found_without_the_network(graph_bytes: bytes) -> None:
+    """A crop whose answer depends on the crops beside it is found with the graph alone."""
+    check_rows(open_session(graph_bytes), edge_crops(112))
+    leaning = edited(
+        graph_bytes,
+        "age",
+        helper.make_node("ReduceMean", ["raw"], ["batch_mean"], keepdims=1),
+        helper.make_node("Mul", ["batch_mean", "little"], ["share"]),
+        helper.make_node("Add", ["raw", "share"], ["age"]),
+        little=np.array([1.0], np.float32),
+    )
+    with pytest.raises(ExportError, match="age: a crop's answer depends on the other crops"):
+        check_rows(open_session(leaning), edge_crops(112))
+
+
+@pytest.mark.parametrize(
+    ("task", "factor", "complaint"),
+    [
+        ("embedding", 2.0, "embedding: not of unit length"),
+        ("gender", 0.5, "gender: probabilities that do not add up to 1"),
+        ("expression", -1.0, "expression: not probabilities"),
+        ("attributes", 9.0, "attributes: not probabilities"),
+        ("age", np.nan, "age: not 9 rows of finite float32 numbers"),
+    ],
+)
+def test_answers_of_the_wrong_kind_are_found(graph_bytes: bytes, task: Task, factor: float, complaint: str) -> None:
+    """Lengths, probabilities and numbers that are none are found with the graph alone, naming the task."""
+    wrong = edited(
+        graph_bytes, task, helper.make_node("Mul", ["raw", "factor"], [task]), factor=np.array([factor], np.float32)
+    )
+    with pytest.raises(ExportError, match=complaint):
+        check_rows(open_session(wrong), edge_crops(112))
+
+
+def test_a_lost_output_is_named(analyzer: Analyzer, graph_bytes: bytes) -> None:
+    """A graph without one of the network's answers is refused, naming the task."""
+    model = onnx.load_from_string(graph_bytes)
+    kept = [output for output in model.graph.output if output.name != "race"]
+    del model.graph.output[:]
+    model.graph.output.extend(kept)
+    with pytest.raises(ExportError, match="race: the network answers it and the graph does not"):
+        compare(open_session(model.SerializeToString()), predict_with(analyzer), NO_CROPS, 112)
+
+
+def test_edge_inputs_are_what_they_say() -> None:
+    """Black, white, and neighbours of one pixel's difference are among the edge inputs; no two are alike."""
+    edges = edge_crops(24)
+    assert edges.dtype == np.uint8
+    assert edges.shape == (9, 24, 24, 3)
+    assert (edges[0] == 0).all()
+    assert (edges[2] == 255).all()
+    assert [int((edges[row] != edges[row + 1]).sum()) for row in (0, 2, 4)] == [1, 1, 1]
+    assert len({crop.tobytes() for crop in edges}) == 9
+
+
+def test_rounding_drift_is_measured_and_bounded(
+    network: MultiTaskNetwork, analyzer: Analyzer, crops: NDArray[np.uint8]
+) -> None:
+    """What half precision does to embeddings and ages is measured on crops; a network that it ruins is refused."""
+    measured = drift(predict_with(Analyzer(network).eval()), predict_with(analyzer), crops)
+    assert measured is not None
+    assert measured.num_crops == 7
+    assert measured.min_cosine is not None
+    assert measured.max_age_years is not None
+    assert 0.999 < measured.min_cosine < 1
+    assert 0 < measured.max_age_years < 0.5
+    other = predict_with(Analyzer(tiny_network(seed=1)).eval())
+    with pytest.raises(ExportError, match="embedding: half-precision weights move an embedding"):
+        drift(other, predict_with(analyzer), crops)
+    assert drift(other, predict_with(analyzer), NO_CROPS) is None
