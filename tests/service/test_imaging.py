@@ -1,0 +1,389 @@
+"""Decoding, on real photographs written in every format and pixel type, and on files made to harm."""
+
+import concurrent.futures
+import contextlib
+import io
+import math
+import struct
+import threading
+import tracemalloc
+import warnings
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from service.errors import BadRequest, TooLarge, UnreadableImage, UnsupportedImage
+from service.imaging import DecodedImage, decode, encode_jpeg
+from tests.service import pictures
+from tests.service.pictures import opened, oriented, saved
+
+MAX_PIXELS = 40_000_000
+
+
+def read(data: bytes, max_side_px: int | None = None) -> DecodedImage:
+    return decode(data, max_pixels=MAX_PIXELS, max_side_px=max_side_px)
+
+
+def mean_difference(a: NDArray[np.uint8], b: Image.Image | NDArray[np.uint8]) -> float:
+    return float(np.abs(a.astype(np.float64) - np.asarray(b, np.float64)).mean())
+
+
+@pytest.fixture(scope="module")
+def photo(astronaut_path: object) -> Image.Image:
+    with Image.open(str(astronaut_path)) as picture:
+        return picture.convert("RGB").crop((60, 0, 380, 250))
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "tolerance"),
+    [
+        ("JPEG", {"quality": 95}, 2.5),
+        ("JPEG", {"quality": 95, "progressive": True}, 2.5),
+        ("PNG", {}, 0),
+        ("WEBP", {"lossless": True}, 0),
+        ("WEBP", {"quality": 95}, 3),
+        ("BMP", {}, 0),
+        ("TIFF", {}, 0),
+        ("TIFF", {"compression": "tiff_lzw"}, 0),
+        ("TIFF", {"compression": "jpeg", "quality": 95}, 3),
+    ],
+)
+def test_every_allowed_format_comes_back_as_the_same_picture(
+    photo: Image.Image, kind: str, options: dict[str, object], tolerance: float
+) -> None:
+    """JPEG, PNG, WebP, BMP and TIFF decode to the written pixels: uint8 RGB, contiguous, writeable, full size."""
+    image = read(saved(photo, kind, **options))
+    assert image.pixels.shape == (250, 320, 3)
+    assert image.pixels.dtype == np.uint8
+    assert image.pixels.flags.c_contiguous
+    assert image.pixels.flags.writeable
+    assert (image.width, image.height, image.scale) == (320, 250, 1)
+    assert mean_difference(image.pixels, photo) <= tolerance
+
+
+def test_a_gif_and_an_animated_webp_give_their_first_frame(photo: Image.Image) -> None:
+    """Of an animation the first frame is answered, not the last and not a blend."""
+    second = Image.new("RGB", photo.size, (0, 0, 255))
+    gif = saved(photo.quantize(256), "GIF", save_all=True, append_images=[second], duration=100)
+    webp = saved(photo, "WEBP", save_all=True, append_images=[second], duration=100, lossless=True)
+    assert mean_difference(read(gif).pixels, photo) < 8
+    assert mean_difference(read(webp).pixels, photo) == 0
+
+
+def test_an_animated_png_gives_its_default_picture(photo: Image.Image) -> None:
+    """An APNG decodes to the picture that a viewer without animation shows."""
+    second = Image.new("RGB", photo.size, (0, 0, 255))
+    apng = saved(photo, "PNG", save_all=True, append_images=[second], duration=100)
+    assert b"acTL" in apng
+    assert mean_difference(read(apng).pixels, photo) == 0
+
+
+def test_a_tiff_of_several_pages_gives_its_first(photo: Image.Image) -> None:
+    """Of several pages the first is answered."""
+    second = Image.new("RGB", (50, 60), (0, 0, 255))
+    assert mean_difference(read(saved(photo, "TIFF", save_all=True, append_images=[second])).pixels, photo) == 0
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_exif_orientation_comes_out_upright(photo: Image.Image, kind: str, orientation: int) -> None:
+    """Pixels, width and height are those of the upright picture, whichever of the eight ways it was stored."""
+    image = read(oriented(photo, orientation, kind))
+    assert (image.width, image.height) == (320, 250)
+    assert image.pixels.shape == (250, 320, 3)
+    assert mean_difference(image.pixels, photo) < 6
+
+
+def test_orientation_in_big_endian_exif_is_read_too(photo: Image.Image) -> None:
+    """Cameras write EXIF in either byte order."""
+    block = b"Exif\0\0MM\0*" + struct.pack(">LHHHLHH", 8, 1, 0x0112, 3, 1, 6, 0) + bytes(4)
+    stored = saved(photo.transpose(Image.Transpose.ROTATE_90), "JPEG")
+    image = read(pictures.with_segment(stored, 0xE1, block))
+    assert (image.width, image.height) == (320, 250)
+    assert mean_difference(image.pixels, photo) < 6
+
+
+@pytest.mark.parametrize("stated", [0, 9, 65535])
+def test_an_orientation_that_does_not_exist_is_ignored(photo: Image.Image, stated: int) -> None:
+    """A stated orientation outside 1 to 8 leaves the picture as it is stored."""
+    exif = Image.Exif()
+    exif[0x0112] = stated
+    assert read(saved(photo, "JPEG", exif=exif)).pixels.shape == (250, 320, 3)
+
+
+@pytest.mark.parametrize(
+    ("wanted_px", "scale"), [(None, 1), (1280, 1), (641, 1), (640, 1 / 2), (320, 1 / 4), (160, 1 / 8), (1, 1 / 8)]
+)
+def test_a_jpeg_is_decoded_scaled_down_and_never_below_what_is_needed(
+    six_faces: bytes, wanted_px: int | None, scale: float
+) -> None:
+    """The longer side keeps at least `max_side_px`; width and height stay those of the full picture."""
+    image = read(six_faces, wanted_px)
+    assert image.scale == scale
+    assert (image.width, image.height) == (1280, 886)
+    assert image.pixels.shape == (math.ceil(886 * scale), int(1280 * scale), 3)
+    height, width = image.pixels.shape[:2]
+    whole = opened(six_faces).resize((width, height), Image.Resampling.BOX)
+    assert mean_difference(image.pixels, whole) < 4
+
+
+def test_a_scaled_jpeg_that_lies_on_its_side_is_upright_too(six_faces: bytes) -> None:
+    """Scaling while decoding and orientation work together."""
+    image = read(oriented(opened(six_faces), 6), 640)
+    assert (image.width, image.height, image.scale) == (1280, 886, 0.5)
+    assert image.pixels.shape == (443, 640, 3)
+
+
+def test_only_jpegs_are_scaled_while_decoding(photo: Image.Image) -> None:
+    """A PNG comes at full size, whatever is needed."""
+    assert read(saved(photo, "PNG"), 20).scale == 1
+
+
+def test_a_very_thin_jpeg_survives_scaling() -> None:
+    """A picture of 3 by 1,000 pixels is not scaled to nothing."""
+    image = read(saved(Image.new("RGB", (3, 1000), (200, 30, 30)), "JPEG"), 50)
+    assert (image.width, image.height) == (3, 1000)
+    assert image.pixels.shape[0] == 1000 * image.scale
+    assert image.pixels.shape[1] >= 1
+
+
+def test_a_cmyk_jpeg_has_the_colours_of_the_picture(photo: Image.Image) -> None:
+    """Adobe's inverted CMYK is turned back, and is no negative."""
+    jpeg = saved(photo.convert("CMYK"), "JPEG", quality=95)
+    assert b"Adobe" in jpeg
+    assert mean_difference(read(jpeg).pixels, photo) < 5
+    assert mean_difference(read(jpeg, 160).pixels, photo.resize((160, 125), Image.Resampling.BOX)) < 5
+
+
+def test_a_cmyk_jpeg_without_adobes_mark_is_not_inverted(photo: Image.Image) -> None:
+    """Plain CMYK, where 0 is no ink, gives the colours of the picture too."""
+    inks = Image.merge("CMYK", [ImageOps.invert(channel) for channel in photo.convert("CMYK").split()])
+    plain = pictures.without_segment(saved(inks, "JPEG", quality=95), 0xEE)
+    assert b"Adobe" not in plain
+    assert mean_difference(read(plain).pixels, photo) < 5
+
+
+def test_a_ycck_jpeg_has_the_colours_of_the_picture(photo: Image.Image) -> None:
+    """YCCK, which Photoshop writes, is turned to RGB: luma and chroma of the inks, stored inverted as Adobe does."""
+    luma_chroma = ImageOps.invert(photo).convert("YCbCr").split()
+    # Pillow writes CMYK inverted, so each plane goes in inverted; then Adobe's mark is made to say YCCK.
+    planes = [ImageOps.invert(plane) for plane in luma_chroma]
+    jpeg = saved(Image.merge("CMYK", [*planes, Image.new("L", photo.size, 0)]), "JPEG", quality=98)
+    transform = jpeg.index(b"Adobe") + 11
+    assert jpeg[transform] == 0
+    assert mean_difference(read(jpeg[:transform] + b"\x02" + jpeg[transform + 1 :]).pixels, photo) < 6
+
+
+def test_grey_of_16_bits_is_scaled_and_not_clipped(photo: Image.Image) -> None:
+    """A 16-bit grey PNG and TIFF give the 8-bit picture they were made from."""
+    grey = np.asarray(photo.convert("L"))
+    deep = Image.fromarray(grey.astype(np.uint16) * 257)
+    for kind in ("PNG", "TIFF"):
+        pixels = read(saved(deep, kind)).pixels
+        assert (pixels == grey[:, :, None]).all(), kind
+
+
+def test_rgb_of_16_bits_is_scaled_and_not_clipped(photo: Image.Image) -> None:
+    """A PNG of 48 bits a pixel gives the 8-bit picture it was made from."""
+    assert mean_difference(read(pictures.png_16_bit_rgb(np.asarray(photo))).pixels, photo) == 0
+
+
+def test_grey_where_white_is_zero_is_no_negative(photo: Image.Image) -> None:
+    """A 16-bit TIFF of the photometric kind WhiteIsZero is turned the right way round."""
+    grey = np.asarray(photo.convert("L"))
+    tiff = saved(Image.fromarray((255 - grey).astype(np.uint16) * 257), "TIFF", tiffinfo={262: 0})
+    assert mean_difference(read(tiff).pixels[:, :, 0], grey) < 1
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_pixels_of_32_bits_are_refused_clearly(dtype: type) -> None:
+    """Floats and 32-bit integers have no fixed range, and the answer says what to send."""
+    tiff = saved(Image.fromarray(np.arange(400, dtype=dtype).reshape(20, 20)), "TIFF")
+    with pytest.raises(UnreadableImage, match=r"32 bits a channel.*send 8 or 16"):
+        read(tiff)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
+def test_transparent_pixels_are_shown_on_white(photo: Image.Image, kind: str) -> None:
+    """What is transparent is white, what is opaque keeps its colour, what is half is between."""
+    rgba = photo.convert("RGBA")
+    alpha = Image.new("L", photo.size, 255)
+    alpha.paste(0, (0, 0, 100, 250))
+    alpha.paste(128, (100, 0, 200, 250))
+    rgba.putalpha(alpha)
+    options = {"lossless": True, "exact": True} if kind == "WEBP" else {}
+    pixels = read(saved(rgba, kind, **options)).pixels
+    assert (pixels[:, :100] == 255).all()
+    assert mean_difference(pixels[:, 200:], np.asarray(photo)[:, 200:]) < 1
+    between = np.asarray(photo)[:, 100:200] * (128 / 255) + 255 * (127 / 255)
+    assert mean_difference(pixels[:, 100:200], between.astype(np.uint8)) < 2
+
+
+@pytest.mark.parametrize("entry", ["one", "each"])
+def test_a_palette_with_transparency_is_shown_on_white(entry: str) -> None:
+    """A palette PNG or GIF whose entry is transparent, by index or by a table, decodes without a warning."""
+    picture = Image.new("P", (40, 30), 1)
+    picture.putpalette([10, 20, 30, 200, 100, 50])
+    picture.paste(0, (0, 0, 20, 30))
+    transparency = 0 if entry == "one" else bytes([0, 255])
+    pixels = read(saved(picture, "PNG", transparency=transparency)).pixels
+    assert (pixels[:, :20] == 255).all()
+    assert (pixels[:, 20:] == (200, 100, 50)).all()
+
+
+def test_an_alpha_channel_that_hides_everything_is_dropped(photo: Image.Image) -> None:
+    """Some programs leave the fourth channel at zero and mean no transparency by it."""
+    rgba = photo.convert("RGBA")
+    rgba.putalpha(0)
+    assert mean_difference(read(saved(rgba, "PNG")).pixels, photo) == 0
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P"])
+def test_other_pixel_types_become_rgb(photo: Image.Image, mode: str) -> None:
+    """One bit, grey, grey with alpha and palettes give RGB like Pillow's own view of them."""
+    picture = photo.convert(mode)
+    assert mean_difference(read(saved(picture, "PNG")).pixels, picture.convert("RGB")) == 0
+
+
+def test_no_bytes_are_a_malformed_request() -> None:
+    """An empty file is 400 and says so."""
+    with pytest.raises(BadRequest, match="empty"):
+        read(b"")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"Dear service, this is a letter and no photograph.", "no image of a type"),
+        (b"BMW is a make of cars, and these bytes are text", "no image of a type"),
+        (b"\xff\xd8", "no image of a type"),
+        (b"%PDF-1.7 and so on", "a PDF"),
+        (b"8BPS\0\1", "a Photoshop file"),
+        (b"\0\0\0\x20ftypheic\0\0\0\0", "a HEIC picture"),
+        (b"\0\0\0\x20ftypavif\0\0\0\0", "an AVIF picture"),
+        (b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>', "an SVG drawing"),
+        (b"P6 2 2 255 abcdefghijkl", "no image of a type"),
+    ],
+)
+def test_other_types_are_refused_by_their_first_bytes(data: bytes, message: str) -> None:
+    """What is no allowed image is 415, with what it is where known and what is allowed."""
+    with pytest.raises(UnsupportedImage, match=f"{message}.*JPEG, PNG, WebP, BMP, GIF and TIFF"):
+        read(data)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"])
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.97])
+def test_a_truncated_file_is_refused_and_never_filled_with_grey(photo: Image.Image, kind: str, share: float) -> None:
+    """A file that ends early is 422 in every format, wherever it ends."""
+    whole = saved(photo, kind)
+    with pytest.raises(UnreadableImage, match=r"damaged|holds|no pixels"):
+        read(whole[: int(len(whole) * share)])
+
+
+def test_a_truncated_progressive_jpeg_is_refused_at_any_scale(six_faces: bytes) -> None:
+    """A progressive JPEG whose last scans are missing is 422, scaled or not."""
+    whole = saved(opened(six_faces), "JPEG", progressive=True)
+    for wanted_px in (None, 320):
+        with pytest.raises(UnreadableImage, match="cut off or damaged"):
+            read(whole[: len(whole) * 9 // 10], wanted_px)
+
+
+def test_the_detail_of_an_error_holds_nothing_of_the_library(photo: Image.Image) -> None:
+    """A detail is our own sentence: no exception's text, no path, no module's name."""
+    with pytest.raises(UnreadableImage) as caught:
+        read(saved(photo, "PNG")[:2000])
+    assert caught.value.detail == "The PNG is cut off or damaged and cannot be decoded whole."
+
+
+def test_a_png_of_900_million_pixels_is_refused_without_decoding_it() -> None:
+    """30,000 x 30,000 pixels in 100 kB are 413, and no memory is taken for them."""
+    data = pictures.bomb_png()
+    assert 90_000 < len(data) < 110_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(TooLarge, match=r"30000 x 30000 pixels; at most 40 million"):
+            read(data)
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_large_pictures_under_the_cap_raise_no_warning_of_the_library() -> None:
+    """A picture that Pillow would call a decompression bomb is decoded where the cap allows it."""
+    data = saved(Image.new("1", (10_000, 9_000)), "PNG")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert decode(data, max_pixels=90_000_000).pixels.shape == (9_000, 10_000, 3)
+        with pytest.raises(TooLarge):
+            decode(data, max_pixels=89_999_999)
+
+
+@pytest.mark.parametrize("size", [(20_000, 20_000), (16_383, 16_383)])
+def test_the_pixel_cap_holds_for_every_format(size: tuple[int, int]) -> None:
+    """A header that states too many pixels is 413 in JPEG, GIF, BMP, TIFF and WebP, before anything is decoded."""
+    width, height = size
+    jpeg = bytearray(saved(Image.new("L", (16, 16)), "JPEG"))
+    frame = jpeg.index(b"\xff\xc0") + 5
+    jpeg[frame : frame + 4] = struct.pack(">HH", height, width)
+    gif = bytearray(saved(Image.new("L", (16, 16)), "GIF"))
+    gif[6:10] = struct.pack("<HH", width, height)
+    bmp = bytearray(saved(Image.new("L", (16, 16)), "BMP"))
+    bmp[18:26] = struct.pack("<ll", width, height)
+    tiff = saved(Image.new("L", (4097, 4098)), "TIFF", compression="tiff_lzw")
+    for tag, was, value in ((256, 4097, width), (257, 4098, height)):
+        tiff = tiff.replace(struct.pack("<HHLHH", tag, 3, 1, was, 0), struct.pack("<HHLL", tag, 4, 1, value))
+    webp = b"RIFF\x20\0\0\0WEBPVP8X" + struct.pack("<LL", 10, 0)
+    webp += (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    for data in (bytes(jpeg), bytes(gif), bytes(bmp), tiff, webp):
+        with pytest.raises(TooLarge, match=f"{width} x {height}"):
+            read(data)
+
+
+def test_a_header_of_no_pixels_is_refused() -> None:
+    """A picture that states a width of 0 is 422."""
+    with pytest.raises(UnreadableImage):
+        read(pictures.png(0, 10))
+
+
+def test_a_single_pixel_is_a_picture() -> None:
+    """The smallest picture decodes."""
+    assert read(saved(Image.new("RGB", (1, 1), (1, 2, 3)), "PNG")).pixels.tolist() == [[[1, 2, 3]]]
+
+
+def test_random_damage_is_always_one_of_our_errors(photo: Image.Image) -> None:
+    """Any byte of any format flipped gives a picture or one of our errors, and never another exception."""
+    random = np.random.default_rng(0)
+    small = photo.resize((64, 50))
+    for kind in ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"):
+        whole = saved(small, kind)
+        for _ in range(150):
+            damaged = bytearray(whole)
+            for place in random.integers(0, len(whole), random.integers(1, 8)):
+                damaged[place] = random.integers(0, 256)
+            with contextlib.suppress(TooLarge, UnsupportedImage, UnreadableImage):
+                assert read(bytes(damaged), 32).pixels.ndim == 3
+
+
+def test_decoding_lets_other_threads_run_and_gives_the_same_in_each(six_faces: bytes) -> None:
+    """Eight decodings at once in four threads give the same pixels as one alone."""
+    alone = read(six_faces).pixels
+    started = threading.Barrier(4, timeout=30)
+
+    def together(turn: int) -> bool:
+        if turn < 4:
+            started.wait()
+        return bool((read(six_faces).pixels == alone).all())
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(together, range(8)))
+
+
+def test_an_encoded_jpeg_is_the_picture(photo: Image.Image) -> None:
+    """`encode_jpeg` writes a JPEG that decodes to nearly the same pixels, from a view as well."""
+    pixels = np.asarray(photo, np.uint8)[:, ::-1]
+    data = encode_jpeg(pixels)
+    assert data.startswith(b"\xff\xd8\xff")
+    with Image.open(io.BytesIO(data)) as picture:
+        assert mean_difference(pixels, picture) < 4
