@@ -22,7 +22,7 @@ class AugmentationConfig:
         scale: up to this share larger or smaller.
         shift: up to this share of the side, either way.
         border: probability that a crop also gets the black border of another crop of the batch.
-        border_fill: probability that a crop's border is filled with a colour or another crop's pixels, and not left black.
+        border_fill: probability that a border is filled with a colour or another crop's pixels, not left black.
         border_darkness: a border's pixels are all darker than this (0 to 1).
         edge_cut: probability that one or two sides end early, as where a source photograph ended.
         grey: probability of a grey picture.

@@ -25,8 +25,17 @@ def main() -> None:
 @click.option("--out", type=_FOLDER, default=None, help="The run's folder.  [default: runs/RECIPE]")
 @click.option("--resume", is_flag=True, help="Go on from where the run in --out stopped or was killed.")
 @click.option("--init", type=_FOLDER, default=None, help="Start from a checkpoint's weights, e.g. runs/nano/ema.")
+@click.option("--cache", type=_FOLDER, default=None, help="Keep decoded pixels here; later starts are then quick.")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change the recipe; may be repeated.")
-def train(recipe: str, data: Path, out: Path | None, resume: bool, init: Path | None, changes: tuple[str, ...]) -> None:
+def train(
+    recipe: str,
+    data: Path,
+    out: Path | None,
+    resume: bool,
+    init: Path | None,
+    cache: Path | None,
+    changes: tuple[str, ...],
+) -> None:
     r"""Trains RECIPE: nano (the face analyzer) or detector.
 
     The run's folder gets last/ (to resume from), ema/ (the checkpoint to evaluate and export), log.jsonl, tensorboard/
@@ -46,4 +55,4 @@ def train(recipe: str, data: Path, out: Path | None, resume: bool, init: Path | 
         raise click.ClickException(
             f"{error.name} is missing; install the train extra: pip install 'mien[train]'"
         ) from error
-    run_training(recipe, data, out, resume=resume, init=init, changes=changes)
+    run_training(recipe, data, out, resume=resume, init=init, cache=cache, changes=changes)

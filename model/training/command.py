@@ -16,7 +16,7 @@ from model.training.state import has_state
 
 
 def run_training(
-    name: str, data: Path, out: Path, *, resume: bool, init: Path | None, changes: tuple[str, ...]
+    name: str, data: Path, out: Path, *, resume: bool, init: Path | None, cache: Path | None, changes: tuple[str, ...]
 ) -> None:
     """Trains a recipe by name.
 
@@ -31,7 +31,7 @@ def run_training(
         recipe = override(RECIPES[name], assignments)
         if not resume and has_state(out):
             raise click.UsageError(f"{out} holds a training already: --resume it, or give another --out")
-        done = train_analyzer(recipe, data, out, resume=resume, init=init)
+        done = train_analyzer(recipe, data, out, resume=resume, init=init, cache=cache)
     except (CheckpointError, DataError, OverrideError, TrainingError) as error:
         raise click.ClickException(str(error)) from error
     if not done:

@@ -26,7 +26,6 @@ from rich.progress import track
 SIDE_PX: Final = 112
 NUM_ATTRIBUTES: Final = 40
 TEACHER_DIM: Final = 128
-CACHE_VARIABLE: Final = "MIEN_CACHE"  # folder for decoded pixels, where the caller names none
 
 
 class DataError(ValueError):
@@ -76,15 +75,13 @@ def read_faces(data: Path, dataset: str, split: str, cache: Path | None = None) 
         data: the folder that holds the parquet files.
         dataset: the set's name, e.g. `celeba`.
         split: `train` or `val`.
-        cache: a folder for decoded pixels, made if absent; default: the folder named by `MIEN_CACHE`, else none.
+        cache: a folder for decoded pixels, made if absent, so that the next start takes a second; default: none.
 
     Raises:
         DataError: if there is no such set, or a file is unreadable, lacks a column or holds an image of another size.
     """
     files = _find_files(data, dataset, split)
     table = _read_table(files)
-    if cache is None and os.environ.get(CACHE_VARIABLE):
-        cache = Path(os.environ[CACHE_VARIABLE])
     images = _read_images(table, files, f"{dataset}-{split}", cache)
     identity, identity_names = _identities(table)
     return FaceTable(

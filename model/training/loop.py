@@ -19,11 +19,12 @@ from model.training.augmentation import Augmentation
 from model.training.batches import Mixture
 from model.training.dataset import read_faces
 from model.training.logbook import Logbook
+from model.training.loss_curves import draw_losses
 from model.training.recipes import AnalyzerRecipe
 from model.training.sampler import MixedSampler
 from model.training.schedule import learning_rate
 from model.training.seeds import AUGMENT, DROPOUT, seed_of, torch_generator
-from model.training.state import TrainingState, new_state, resume_state, save_state
+from model.training.state import EMA, TrainingState, new_state, resume_state, save_state
 
 
 class TrainingError(RuntimeError):
@@ -79,7 +80,15 @@ class Training:
         return losses
 
 
-def train_analyzer(recipe: AnalyzerRecipe, data: Path, out: Path, *, resume: bool, init: Path | None = None) -> bool:
+def train_analyzer(
+    recipe: AnalyzerRecipe,
+    data: Path,
+    out: Path,
+    *,
+    resume: bool = False,
+    init: Path | None = None,
+    cache: Path | None = None,
+) -> bool:
     """Trains to the recipe's end, or until SIGTERM or SIGINT, and saves.
 
     Args:
@@ -88,6 +97,7 @@ def train_analyzer(recipe: AnalyzerRecipe, data: Path, out: Path, *, resume: boo
         out: the run's folder.
         resume: go on from `out/last`.
         init: a checkpoint to start from.
+        cache: a folder for decoded pixels.
 
     Returns:
         Whether the end was reached.
@@ -98,18 +108,20 @@ def train_analyzer(recipe: AnalyzerRecipe, data: Path, out: Path, *, resume: boo
         TrainingError: if the loss is no longer finite.
     """
     device = _prepare(recipe)
-    mixture = Mixture([read_faces(data, name, "train") for name, rows in asdict(recipe.rows).items() if rows > 0])
+    sets = [name for name, rows in asdict(recipe.rows).items() if rows > 0]
+    mixture = Mixture([read_faces(data, name, "train", cache) for name in sets])
     if resume:
         state = resume_state(out, recipe, mixture.num_identities, device)
     else:
         state = new_state(recipe, mixture.num_identities, device, init)
+        save_state(out, recipe, state)  # from here on a kill at any point can be resumed
     training = Training(recipe, mixture, state, device)
     with _stopping() as stopped, Logbook(out, state.step, recipe.total_steps) as logbook:
         logbook.say(f"{state.network.num_parameters():,} parameters, {mixture.sizes}, on {device}")
         _run(training, out, logbook, stopped)
-        done = state.step >= recipe.total_steps
-        logbook.say(f"{'done' if done else 'stopped'} at step {state.step}: {out / 'ema'}")
-    return done
+        logbook.say(f"stopped at step {state.step}: {out / EMA}")
+    draw_losses(out)
+    return state.step >= recipe.total_steps
 
 
 def _run(training: Training, out: Path, logbook: Logbook, stopped: list[int]) -> None:
