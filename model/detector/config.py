@@ -1,0 +1,62 @@
+"""The detector's make-up: a frozen description that travels in its checkpoint.
+
+Holds numbers alone. Never builds a network (see `model.detector.network`) and never says how one is trained.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+STRIDES: Final = (8, 16, 32)
+# Sides of the two square anchors of a cell, in pixels, by stride (SCRFD, Guo et al. 2021, arXiv 2105.04714).
+ANCHOR_SIDES_PX: Final = ((16, 32), (64, 128), (256, 512))
+NUM_ANCHORS: Final = 2
+SIZE_MULTIPLE_PX: Final = 32  # an input's height and width are multiples of the coarsest stride
+
+
+class ConfigError(ValueError):
+    """A description that no network can be built from; the message is one clear line."""
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorConfig:
+    """Widths and depths of the network.
+
+    Attributes:
+        stem_width: channels after the first convolution, at stride 2.
+        widths: channels of the stages at strides 4, 8, 16, 32.
+        depths: blocks of these stages, the one that halves the size included.
+        neck_width: channels of all three levels after the neck, and of the head.
+        head_depth: separable convolutions of the head, which all levels share.
+    """
+
+    stem_width: int = 16
+    widths: tuple[int, int, int, int] = (32, 64, 128, 256)
+    depths: tuple[int, int, int, int] = (2, 3, 4, 3)
+    neck_width: int = 64
+    head_depth: int = 2
+
+    def __post_init__(self) -> None:
+        sizes = (self.stem_width, *self.widths, *self.depths, self.neck_width, self.head_depth)
+        if len(self.widths) != 4 or len(self.depths) != 4 or min(sizes) < 1:
+            raise ConfigError("a detector has four stages, each of at least one block and one channel")
+
+    def to_json(self) -> str:
+        """The description as JSON text."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "DetectorConfig":
+        """Reads what `to_json` wrote.
+
+        Raises:
+            ConfigError: if the text is no such description.
+        """
+        try:
+            fields: dict[str, Any] = json.loads(text)
+            values: dict[str, Any] = {
+                name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
+            }
+            return cls(**values)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise ConfigError(f"not a detector's description: {error}") from error

@@ -1,0 +1,143 @@
+"""The detector network: an SCRFD-format face detector of separable convolutions, with a path-aggregating neck.
+
+Holds the torch modules alone: images in, scores, boxes and key points of every anchor out. Never decodes them into
+faces (see `model.runtime.detection`) and never trains (see `model.training.detection`).
+Shape suffixes: B batch; C channels; H, W height and width; A anchors, row by row of cells, two a cell.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model.detector.config import ANCHOR_SIDES_PX, NUM_ANCHORS, STRIDES, DetectorConfig
+
+_PRIOR = 0.01  # an untrained anchor's score (focal loss, Lin et al. 2017, section 4.1)
+_MAX_LOG_SIZE = 4.0  # a box is at most e^4 times its anchor: keeps an untrained network's exponent finite
+NUM_LANDMARKS = 5
+
+
+def _convolution(width_in: int, width_out: int, side: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
+    convolution = nn.Conv2d(width_in, width_out, side, stride, side // 2, groups=groups, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(width_out), nn.ReLU())
+
+
+class SeparableBlock(nn.Module):
+    """A depthwise 3 x 3 and a pointwise convolution, with a shortcut where the shape stays (Howard et al. 2017)."""
+
+    def __init__(self, width_in: int, width_out: int, stride: int = 1) -> None:
+        super().__init__()
+        self.depthwise = _convolution(width_in, width_in, 3, stride, groups=width_in)
+        self.pointwise = _convolution(width_in, width_out, 1)
+        self.shortcut = stride == 1 and width_in == width_out
+
+    def forward(self, features_BCHW: Tensor) -> Tensor:
+        """Maps (B, C, H, W) to (B, width_out, H / stride, W / stride)."""
+        mapped: Tensor = self.pointwise(self.depthwise(features_BCHW))
+        return mapped + features_BCHW if self.shortcut else mapped
+
+
+class Backbone(nn.Module):
+    """Stem and four stages; gives the features at strides 8, 16 and 32."""
+
+    def __init__(self, config: DetectorConfig) -> None:
+        super().__init__()
+        self.stem = _convolution(3, config.stem_width, 3, stride=2)
+        self.stages = nn.ModuleList()
+        width = config.stem_width
+        for width_out, depth in zip(config.widths, config.depths, strict=True):
+            blocks = [SeparableBlock(width, width_out, stride=2)]
+            blocks += [SeparableBlock(width_out, width_out) for _ in range(depth - 1)]
+            self.stages.append(nn.Sequential(*blocks))
+            width = width_out
+
+    def forward(self, images_BCHW: Tensor) -> list[Tensor]:
+        """Maps images (B, 3, H, W) to three maps, finest first."""
+        features, levels = self.stem(images_BCHW), []
+        for stage in self.stages:
+            features = stage(features)
+            levels.append(features)
+        return levels[1:]
+
+
+class Neck(nn.Module):
+    """Path aggregation: coarse features added to finer ones, and back again (PANet, Liu et al. 2018)."""
+
+    def __init__(self, config: DetectorConfig) -> None:
+        super().__init__()
+        width = config.neck_width
+        self.laterals = nn.ModuleList(_convolution(each, width, 1) for each in config.widths[1:])
+        self.down = nn.ModuleList(SeparableBlock(width, width) for _ in STRIDES[1:])
+        self.up = nn.ModuleList(SeparableBlock(width, width, stride=2) for _ in STRIDES[1:])
+
+    def forward(self, levels: list[Tensor]) -> list[Tensor]:
+        """Maps three maps, finest first, to three of one width."""
+        maps = [lateral(level) for lateral, level in zip(self.laterals, levels, strict=True)]
+        for index in reversed(range(len(maps) - 1)):
+            coarser = functional.interpolate(maps[index + 1], scale_factor=2.0, mode="nearest")
+            maps[index] = self.down[index](maps[index] + coarser)
+        for index in range(1, len(maps)):
+            maps[index] = maps[index] + self.up[index - 1](maps[index - 1])
+        return maps
+
+
+class Head(nn.Module):
+    """Scores, boxes and key points of one level; the same weights serve all levels."""
+
+    def __init__(self, config: DetectorConfig) -> None:
+        super().__init__()
+        width = config.neck_width
+        self.tower = nn.Sequential(*(SeparableBlock(width, width) for _ in range(config.head_depth)))
+        self.score = nn.Conv2d(width, NUM_ANCHORS, 1)
+        self.box = nn.Conv2d(width, NUM_ANCHORS * 4, 1)
+        self.landmarks = nn.Conv2d(width, NUM_ANCHORS * NUM_LANDMARKS * 2, 1)
+        for layer in (self.score, self.box, self.landmarks):
+            nn.init.normal_(layer.weight, std=0.01)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]  # these three have one
+        nn.init.constant_(self.score.bias, math.log(_PRIOR / (1 - _PRIOR)))  # type: ignore[arg-type]
+
+    def forward(self, features_BCHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Maps (B, C, H, W) to score logits (B, A, 1), logarithms of box sides (B, A, 4), points (B, A, 10)."""
+        features = self.tower(features_BCHW)
+        layers = ((self.score, 1), (self.box, 4), (self.landmarks, 2 * NUM_LANDMARKS))
+        score, box, landmarks = (
+            layer(features).permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, width)) for layer, width in layers
+        )
+        return score, box, landmarks
+
+
+class DetectorNetwork(nn.Module):
+    """The whole detector. Input: (B, 3, H, W) float RGB, (pixel - 127.5) / 128, sides multiples of 32."""
+
+    def __init__(self, config: DetectorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone, self.neck, self.head = Backbone(config), Neck(config), Head(config)
+        halves = [
+            torch.tensor(sides, dtype=torch.float32).view(1, 1, NUM_ANCHORS, 1) / (2 * stride)
+            for sides, stride in zip(ANCHOR_SIDES_PX, STRIDES, strict=True)
+        ]
+        for stride, half in zip(STRIDES, halves, strict=True):
+            self.register_buffer(f"half_side_{stride}", half, persistent=False)
+
+    def levels(self, images_BCHW: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Runs the network, finest level first.
+
+        Returns:
+            A level's score logits (B, A, 1), distances (B, A, 4) from an anchor's centre to the box's left, top, right
+            and bottom, and key points (B, A, 10) from that centre, both in strides.
+        """
+        results = []
+        for stride, features in zip(STRIDES, self.neck(self.backbone(images_BCHW)), strict=True):
+            score, box, landmarks = self.head(features)
+            half: Tensor = getattr(self, f"half_side_{stride}")
+            sides = box.clamp(-_MAX_LOG_SIZE, _MAX_LOG_SIZE).exp()
+            scaled = [(each.unflatten(1, (-1, NUM_ANCHORS)) * half).flatten(1, 2) for each in (sides, landmarks)]
+            results.append((score, scaled[0], scaled[1]))
+        return results
+
+    def forward(self, images_BCHW: Tensor) -> tuple[Tensor, ...]:
+        """The nine outputs of an SCRFD graph: scores (0 to 1) of strides 8, 16, 32, then boxes, then key points."""
+        score, box, landmarks = zip(*self.levels(images_BCHW), strict=True)
+        return (*(each.sigmoid() for each in score), *box, *landmarks)

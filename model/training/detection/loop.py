@@ -1,0 +1,116 @@
+"""The detector's training loop: draw, forward, backward, average, log, save.
+
+Holds the order of things. Never holds a loss, a schedule or a file format. A step depends on the state before it and on
+(seed, step) alone, so a training that is killed and resumed ends with the same weights as one that ran through.
+"""
+
+from pathlib import Path
+
+import cv2
+import torch
+from torch import Tensor
+
+from model.training.detection.batches import BatchReader
+from model.training.detection.composites import Compositor
+from model.training.detection.objective import detection_losses, weighted_sum
+from model.training.detection.recipe import DetectorRecipe
+from model.training.detection.scenes import Scene
+from model.training.detection.state import EMA, DetectorState, new_state, resume_state, save_state
+from model.training.interruption import stopping
+from model.training.logbook import Logbook
+from model.training.loop import TrainingError
+from model.training.schedule import learning_rate
+
+_MEAN, _STD = 127.5, 128.0  # SCRFD's, and the pack's defaults
+
+
+class DetectorTraining:
+    """One training on scenes in memory.
+
+    Attributes:
+        recipe: how it goes.
+        state: what it is between two steps.
+    """
+
+    def __init__(self, recipe: DetectorRecipe, reader: BatchReader, state: DetectorState, device: torch.device) -> None:
+        self.recipe, self.state = recipe, state
+        self._reader, self._device = reader, device
+
+    def step(self) -> dict[str, Tensor]:
+        """Does one step; returns its losses and figures, scalars on the device."""
+        recipe, state = self.recipe, self.state
+        rate = learning_rate(
+            state.step, recipe.total_steps, recipe.warmup_steps, recipe.learning_rate, recipe.final_share
+        )
+        for group in state.optimizer.param_groups:
+            group["lr"] = rate
+        batch = self._reader.read(state.step).to(self._device)
+        images_bchw = batch.images.to(memory_format=torch.channels_last).float().sub(_MEAN).div(_STD)
+        losses = detection_losses(state.network.levels(images_bchw), batch)
+        total = weighted_sum(losses, recipe.losses)
+        state.optimizer.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(state.network.parameters(), recipe.max_grad_norm)
+        state.optimizer.step()
+        state.average.update(state.network, state.step)
+        state.step += 1
+        figures = {"loss": total, **losses, "gradient_norm": norm, "learning_rate": torch.tensor(rate)}
+        return {name: value.detach() for name, value in figures.items()}
+
+
+def run_training(recipe: DetectorRecipe, scenes: tuple[Scene, ...], out: Path, *, resume: bool) -> bool:
+    """Trains to the recipe's end, or until SIGTERM or SIGINT, and saves.
+
+    Returns:
+        Whether the end was reached.
+
+    Raises:
+        DataError: if the scenes are not enough to train on.
+        CheckpointError: if there is nothing to resume, or it is another training.
+        TrainingError: if the loss is no longer finite, or the device is absent.
+    """
+    device = _prepare(recipe)
+    compositor = Compositor(scenes, recipe.seed)
+    state = resume_state(out, recipe, device) if resume else new_state(recipe, device)
+    with (
+        stopping() as stopped,
+        Logbook(out, state.step, recipe.total_steps) as logbook,
+        BatchReader(compositor, recipe.canvas) as reader,
+    ):
+        count = sum(parameter.numel() for parameter in state.network.parameters())
+        logbook.say(f"detector: {count:,} parameters, {len(scenes):,} scenes, on {device}, from step {state.step}")
+        _run(DetectorTraining(recipe, reader, state, device), out, logbook, stopped)
+        done = state.step >= recipe.total_steps
+        logbook.say(f"{'done' if done else 'stopped'} at step {state.step}: {out / EMA}")
+    return done
+
+
+def _run(training: DetectorTraining, out: Path, logbook: Logbook, stopped: list[int]) -> None:
+    recipe, state = training.recipe, training.state
+    rows: list[dict[str, Tensor]] = []
+    while state.step < recipe.total_steps and not stopped:
+        rows.append(training.step())
+        logbook.advance(state.step)
+        if state.step % recipe.log_every == 0:
+            logbook.write(state.step, _means(rows))
+            rows = []
+        if state.step % recipe.save_every == 0 and state.step < recipe.total_steps:
+            save_state(out, recipe, state)
+    save_state(out, recipe, state)
+
+
+def _means(rows: list[dict[str, Tensor]]) -> dict[str, float]:
+    means = {name: float(torch.stack([row[name] for row in rows]).mean()) for name in rows[0]}
+    if not torch.isfinite(torch.tensor(means["loss"])):
+        raise TrainingError("the loss is no longer finite; try a lower learning_rate")
+    return means
+
+
+def _prepare(recipe: DetectorRecipe) -> torch.device:
+    cv2.setNumThreads(1)  # small images: threads cost more than they give
+    if recipe.num_threads > 0:
+        torch.set_num_threads(recipe.num_threads)
+    if recipe.device == "cuda" and not torch.cuda.is_available():
+        raise TrainingError("device=cuda, but torch finds no CUDA device")
+    wanted = recipe.device if recipe.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(wanted)

@@ -1,0 +1,85 @@
+"""The recipe of a detector: everything that decides how its training goes, as one frozen dataclass.
+
+Never reads a file and never trains.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from model.detector.config import DetectorConfig
+
+
+@dataclass(frozen=True, slots=True)
+class CanvasConfig:
+    """Canvases of a step: mostly many small ones; every few steps fewer and larger ones, which hold larger faces.
+
+    Attributes:
+        side_px: of the small ones, a multiple of 32.
+        batch: how many.
+        large_side_px: of the large ones, a multiple of 32.
+        large_batch: how many.
+        large_every: every how many steps they come; 0 for never.
+    """
+
+    side_px: int = 320
+    batch: int = 16
+    large_side_px: int = 512
+    large_batch: int = 6
+    large_every: int = 4
+
+    def of_step(self, step: int) -> tuple[int, int]:
+        """Side in pixels and number of canvases of a step."""
+        large = self.large_every > 0 and step % self.large_every == self.large_every - 1
+        return (self.large_side_px, self.large_batch) if large else (self.side_px, self.batch)
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorLossWeights:
+    """What each loss counts, a positive anchor."""
+
+    score: float = 1.0
+    box: float = 2.0
+    landmarks: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorRecipe:
+    """A detector's training.
+
+    Attributes:
+        network: what is trained.
+        canvas: sizes of the batches.
+        losses: the losses' weights.
+        seed: of everything random.
+        total_steps: the cosine ends here.
+        warmup_steps: of the learning rate.
+        learning_rate: its peak.
+        final_share: the last learning rate over the peak.
+        weight_decay: AdamW's, on convolutions alone.
+        max_grad_norm: larger gradients are scaled down to it.
+        ema_decay: of the averaged weights.
+        device: `auto` takes CUDA where there is one.
+        num_threads: torch's on the CPU; 0 leaves them as they are.
+        save_every: steps between checkpoints.
+        log_every: steps between log rows.
+    """
+
+    network: DetectorConfig = field(default_factory=DetectorConfig)
+    canvas: CanvasConfig = field(default_factory=CanvasConfig)
+    losses: DetectorLossWeights = field(default_factory=DetectorLossWeights)
+    seed: int = 11
+    total_steps: int = 11000
+    warmup_steps: int = 300
+    learning_rate: float = 2e-3
+    final_share: float = 0.005
+    weight_decay: float = 0.02
+    max_grad_norm: float = 10.0
+    ema_decay: float = 0.999
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    num_threads: int = 0
+    save_every: int = 200
+    log_every: int = 20
+
+
+# What may change when a training is resumed: none of it changes what a step computes, but for the schedule's length.
+CHANGEABLE: Final = frozenset({"total_steps", "device", "num_threads", "save_every", "log_every"})
