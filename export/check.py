@@ -1,7 +1,7 @@
 """The check of an exported analyzer: does the graph answer what the network answers, at any batch size, on any input.
 
-Holds the inputs, the comparison and the tolerances; an export that breaks one is not written. Never traces a graph and
-never touches the disk.
+Holds the inputs, the comparison and the tolerances; an export that breaks one is not written. Never traces a graph,
+never touches the disk and never imports torch, so that a pack can be checked where it is served.
 Shape suffixes: N crops; S crop side; C channels (three, RGB).
 """
 
@@ -10,12 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from export.errors import ExportError
-from export.graph import INPUT, TRACED_BATCH
-from model.analyzer import Analyzer
 from model.runtime.known_answer import known_crops
 from model.runtime.labels import ATTRIBUTES, EXPRESSIONS, GENDERS, RACES, TASKS, Task
 from model.runtime.session import Session
@@ -23,6 +20,8 @@ from model.runtime.session import Session
 Answers = Mapping[Task, NDArray[Any]]
 Predict = Callable[[NDArray[np.uint8]], Answers]  # uint8 (N, S, S, 3) to a pack's outputs
 
+INPUT: Final = "images"
+TRACED_BATCH: Final = 4
 BATCH_SIZES: Final = (1, 2, 3, 5, 16)  # none of them the traced one, which alone would hide a baked-in batch
 # Absolute, of graph against network with the same weights: both compute in float32 and add in another order.
 TOLERANCES: Final[dict[Task, float]] = {
@@ -157,17 +156,6 @@ def predict_by(session: Session) -> Predict:
     def predict(images_NSSC: NDArray[np.uint8]) -> dict[Task, NDArray[Any]]:
         answers = session.run({INPUT: np.ascontiguousarray(images_NSSC)})
         return {task: answers[task] for task in TASKS if task in answers}
-
-    return predict
-
-
-def predict_with(analyzer: Analyzer) -> Predict:
-    """A network's torch twin as a function of crops."""
-
-    def predict(images_NSSC: NDArray[np.uint8]) -> dict[Task, NDArray[Any]]:
-        with torch.inference_mode():
-            answers = analyzer(torch.from_numpy(np.array(images_NSSC)))
-        return {task: answers[task].numpy() for task in analyzer.tasks}
 
     return predict
 

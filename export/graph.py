@@ -15,14 +15,14 @@ from typing import Final
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from export.check import INPUT, TRACED_BATCH, Answers, Predict
 from export.errors import ExportError
 from model.analyzer import Analyzer
 
-INPUT: Final = "images"
 OPSET: Final = 20  # the first with Gelu as one operator; onnxruntime knows it since 1.17
-TRACED_BATCH: Final = 4  # never one of the batch sizes that `export.check` compares
 _BATCH_AXIS: Final = "N"
 _MIN_STORED_AS_HALF: Final = 64  # numbers; a Cast for fewer costs more than it saves
 _LOGGERS: Final = ("torch.onnx", "onnxscript", "onnx_ir")
@@ -69,6 +69,17 @@ def trace(analyzer: Analyzer) -> bytes:
     _anonymise(model)
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString(deterministic=True))
+
+
+def predict_with(analyzer: Analyzer) -> Predict:
+    """A network's torch twin as a function of crops, uint8 (N, S, S, 3), like the graph that is made of it."""
+
+    def predict(images_NSSC: NDArray[np.uint8]) -> Answers:
+        with torch.inference_mode():
+            answers = analyzer(torch.from_numpy(np.array(images_NSSC)))
+        return {task: answers[task].numpy() for task in analyzer.tasks}
+
+    return predict
 
 
 def _require_dynamic_batch(graph: onnx.GraphProto) -> None:

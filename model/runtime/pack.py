@@ -31,9 +31,9 @@ class _Part(BaseModel):
 
 
 class PackFile(_Part):
-    """A file of the pack, named relative to its folder, with its SHA-256 in hexadecimal."""
+    """A file of the pack, named relative to its folder (at most one folder down), with its SHA-256 in hexadecimal."""
 
-    file: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
+    file: str = Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)?$")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
@@ -111,6 +111,16 @@ class TrainingSet(_Part):
     terms: str
 
 
+class TrainingRun(_Part):
+    """How one network of the pack was trained, as far as its run's own records tell."""
+
+    part: Literal["analyzer", "detector"]
+    num_steps: int = Field(ge=1)
+    num_images: int = Field(ge=1)  # drawn over all steps, so most of them many times
+    seconds: float | None = Field(None, gt=0)
+    machine: str | None = None
+
+
 class Pack(_Part):
     """`pack.json`, whole."""
 
@@ -120,6 +130,7 @@ class Pack(_Part):
     license: str
     allowed_use: str
     training_data: tuple[TrainingSet, ...] = ()
+    training: tuple[TrainingRun, ...] = ()
     detector: DetectorPart
     analyzers: tuple[AnalyzerPart, ...] = Field(min_length=1)
     embedding_space: str | None = None

@@ -10,15 +10,15 @@ from onnx import TensorProto, helper, numpy_helper
 from export.check import (
     BATCH_SIZES,
     TOLERANCES,
+    TRACED_BATCH,
     check_rows,
     compare,
     drift,
     edge_crops,
     predict_by,
-    predict_with,
 )
 from export.errors import ExportError
-from export.graph import TRACED_BATCH
+from export.graph import predict_with
 from export.precision import rounded
 from model.analyzer import Analyzer
 from model.network import MultiTaskNetwork

@@ -12,9 +12,9 @@ from onnx import TensorProto, numpy_helper
 from timm.models import swin_transformer
 from torch import Tensor
 
-from export.check import predict_by
+from export.check import TRACED_BATCH, predict_by
 from export.errors import ExportError
-from export.graph import OPSET, TRACED_BATCH, trace
+from export.graph import OPSET, trace
 from export.precision import embedding_space, rounded, stored_state
 from model.analyzer import Analyzer
 from model.network import MultiTaskNetwork
