@@ -1,7 +1,8 @@
 # mien on a CPU. Two stages: the wheel is built in the first, and only what serves is in the second. There is no torch in it.
 #
 #   docker build -t mien .
-#   docker run --rm --read-only --tmpfs /tmp -p 127.0.0.1:8000:8000 -e MIEN_API_KEYS=change-me mien
+#   docker run --rm --read-only --tmpfs /tmp -p 127.0.0.1:8000:8000 \
+#     -e MIEN_API_KEYS="$(printf %s "$KEY" | sha256sum | cut -d' ' -f1)" mien
 #
 # The image listens on every address of its container, and the service refuses that without keys: give it MIEN_API_KEYS, or
 # say MIEN_ALLOW_ANONYMOUS=true where something else guards the port. Neither is set here.
