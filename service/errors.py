@@ -1,8 +1,9 @@
 """Every way in which the service says no, and the one table that gives each its status and title.
 
-Never holds wording for one case (whoever raises states the detail), and never lets a detail carry a path, a traceback or a
-library's message: a detail is written for the caller, who sees it.
+Never holds wording for one case (whoever raises states the detail), and never lets a detail carry a path, a traceback
+or a library's message: a detail is written for the caller, who sees it.
 """
+# ruff: noqa: N818 - each is named for what it tells the caller, and every one of them is an error.
 
 from dataclasses import dataclass
 from typing import Final
@@ -85,7 +86,7 @@ class TooLarge(ServiceError):
 
 
 class UnsupportedImage(ServiceError):
-    """415: the bytes are not of an image type that is allowed, or the body is of a type that the route does not take."""
+    """415: the bytes are not of an image type that is allowed, or the body of one that the route does not take."""
 
 
 class UnreadableImage(ServiceError):
@@ -160,6 +161,10 @@ KINDS: Final[dict[type[ServiceError], Kind]] = {
     WouldMissDeadline: Kind(503, "Would miss the deadline", "would-miss-deadline"),
     DeadlinePassed: Kind(504, "Deadline passed", "deadline-passed"),
 }
+
+
+class Disconnected(Exception):
+    """The caller hung up before the answer; counted with status 499 and never answered."""
 
 
 class StartupError(RuntimeError):

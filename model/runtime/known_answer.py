@@ -19,8 +19,8 @@ NUM_LEADING = 16  # numbers of each output's row 0 that a known answer keeps
 def known_crops(seed: int, side_px: int, num: int = 1) -> NDArray[np.uint8]:
     """Crops (num, side_px, side_px, 3) uint8 that are the same on every machine.
 
-    Drawn crop by crop from PCG64's raw 64-bit words (numpy keeps a bit generator's stream stable, not `Generator`'s), read
-    as little-endian bytes; so the first crop does not depend on `num`.
+    Drawn crop by crop from PCG64's raw 64-bit words (numpy keeps a bit generator's stream stable, not `Generator`'s),
+    read as little-endian bytes; so the first crop does not depend on `num`.
     """
     size = side_px * side_px * 3
     words_per_crop = -(-size // 8)
@@ -43,7 +43,7 @@ def breach(known: KnownAnswer, outputs: Mapping[Task, NDArray[Any]]) -> str | No
         outputs: arrays (N, ...) by task; row 0 is compared.
 
     Returns:
-        None where every stated number is met within the tolerance (absolute), else one line that names the worst output.
+        None where every stated number is met within the (absolute) tolerance, else one line that names an output.
     """
     for task, stated in known.outputs.items():
         if task not in outputs:

@@ -1,0 +1,93 @@
+"""Crops: from a face found on a picture to the square that an analyzer looks at.
+
+Holds which alignments are served and how many pixels a crop needs. Never decodes and never runs a network. Points and
+boxes are in pixels of the upright full-size image throughout; a picture may hold it at a smaller scale.
+Shapes: H, W a picture's height and width; S a crop's side.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from model.runtime.alignment import box_matrix, five_point_matrix, warp
+from model.runtime.pack import AnalyzerPart
+
+ALIGNMENTS: Final = ("arcface-5pt", "box")
+
+# OpenCV's own threads would add to this process's lanes, which already take every core that it may use.
+cv2.setNumThreads(1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """An upright image at some scale: uint8 (H, W, 3) RGB pixels, and the size of the full-size image."""
+
+    pixels: NDArray[np.uint8]
+    width: int
+    height: int
+
+    @property
+    def to_full(self) -> NDArray[np.float64]:
+        """Full-size pixels a pixel of the picture, across and down."""
+        return np.array([self.width / self.pixels.shape[1], self.height / self.pixels.shape[0]])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """One face that was found: box float32 (4,), score, and landmarks float32 (5, 2)."""
+
+    box: NDArray[np.float32]
+    score: float
+    landmarks: NDArray[np.float32]
+
+
+def shrink(picture: Picture, side_px: int) -> Picture:
+    """Halves a picture as often as its longer side keeps `side_px`: what waits in a queue is never large."""
+    pixels = picture.pixels
+    divisor = 1
+    while max(pixels.shape[:2]) // (divisor * 2) >= side_px:
+        divisor *= 2
+    if divisor == 1:
+        return picture
+    size = (max(pixels.shape[1] // divisor, 1), max(pixels.shape[0] // divisor, 1))
+    smaller = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    return Picture(np.asarray(smaller, np.uint8), picture.width, picture.height)
+
+
+def needed_side_px(picture: Picture, faces: Sequence[Found], parts: Sequence[AnalyzerPart]) -> int | None:
+    """The longer side at which no crop has to invent pixels; None where the picture is large enough, or whole."""
+    whole = max(picture.width, picture.height)
+    side = max(picture.pixels.shape[:2])
+    zooms = [_zoom(_matrix(picture, face, part)) for face in faces for part in parts]
+    zoom = max(zooms, default=0.0)
+    return min(whole, int(np.ceil(side * zoom))) if zoom > 1 and side < whole else None
+
+
+def cut(picture: Picture, face: Found, part: AnalyzerPart) -> NDArray[np.uint8]:
+    """A face's crop for one analyzer, uint8 (S, S, 3)."""
+    return warp(picture.pixels, _matrix(picture, face, part), part.side_px)
+
+
+def fit(pixels: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
+    """An image that is a crop already, resized to (side_px, side_px, 3) where it is not of that size."""
+    if pixels.shape[:2] == (side_px, side_px):
+        return pixels
+    smaller = max(pixels.shape[:2]) > side_px
+    resized = cv2.resize(pixels, (side_px, side_px), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+    return np.asarray(resized, np.uint8)
+
+
+def _matrix(picture: Picture, face: Found, part: AnalyzerPart) -> NDArray[np.float64]:
+    to_full = picture.to_full
+    if part.alignment == "box":
+        assert part.box_scale is not None, "start-up refuses a box alignment without a scale"
+        return box_matrix(face.box / np.tile(to_full, 2), part.side_px, part.box_scale)
+    return five_point_matrix(face.landmarks / to_full, part.side_px)
+
+
+def _zoom(matrix: NDArray[np.float64]) -> float:
+    return float(np.hypot(matrix[0, 0], matrix[1, 0]))

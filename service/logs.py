@@ -1,0 +1,65 @@
+"""Logs: JSON lines on standard error, one event a line.
+
+Never holds an image, an embedding, a key, a file name or an address: an event carries only what `log_event` is given,
+and an exception its type and the places in the code it came through.
+"""
+
+import logging
+import sys
+import time
+import traceback
+from types import TracebackType
+from typing import Final
+
+import orjson
+
+_LOGGER: Final = logging.getLogger("mien")
+_FIELDS: Final = "fields"
+
+
+class JsonLines(logging.Formatter):
+    """Formats a record as one line of JSON: `time`, `level`, `event`, and the event's own fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, UTC times in ISO 8601 with milliseconds."""
+        line: dict[str, object] = {
+            "time": f"{self.formatTime(record, '%Y-%m-%dT%H:%M:%S')}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+        }
+        line.update(getattr(record, _FIELDS, {}))
+        if record.exc_info and record.exc_info[0] is not None:
+            line.update(_describe(record.exc_info[0], record.exc_info[2]))
+        return orjson.dumps(line, default=str).decode()
+
+
+def set_up_logs(level: str) -> None:
+    """Sends this service's and uvicorn's events to standard error, from `level` up; uvicorn's access log is off."""
+    handler = logging.StreamHandler(sys.stderr)
+    formatter = JsonLines()
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    for name in ("mien", "uvicorn", "uvicorn.error"):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler] if name != "uvicorn.error" else []
+        logger.propagate = name == "uvicorn.error"
+        logger.setLevel(level.upper())
+    logging.getLogger("uvicorn.access").disabled = True
+
+
+def log_event(event: str, *, level: int = logging.INFO, error: BaseException | None = None, **fields: object) -> None:
+    """Logs one event. `error` adds its type and where it was raised, not its message, which may quote the input."""
+    info = None if error is None else (type(error), error, error.__traceback__)
+    _LOGGER.log(level, event, exc_info=info, extra={_FIELDS: fields})
+
+
+def _describe(kind: type[BaseException], trace: TracebackType | None) -> dict[str, object]:
+    frames = traceback.extract_tb(trace)[-8:]
+    return {
+        "error": kind.__name__,
+        "where": [f"{_short(frame.filename)}:{frame.lineno} {frame.name}" for frame in frames],
+    }
+
+
+def _short(filename: str) -> str:
+    return "/".join(filename.rsplit("/", 2)[-2:])

@@ -1,0 +1,68 @@
+"""Metrics: what the service counts and times, for Prometheus. The one door to `prometheus_client`.
+
+Each app has a registry of its own, so that two apps in one process never add to each other's figures. Never labels by
+anything that a caller chooses freely (a path, a key, a name): the number of series is bounded.
+"""
+
+from typing import Final
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
+STAGES: Final = ("decode", "detect", "align", "queue", "infer", "total")
+_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_BATCHES: Final = (1, 2, 4, 8, 16, 32, 64)
+
+
+class Metrics:
+    """Counters, gauges and histograms of one app."""
+
+    def __init__(self) -> None:
+        registry = CollectorRegistry(auto_describe=True)
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+        self._registry = registry
+        self.requests = Counter(
+            "mien_requests", "Requests by route and status; 499 is a caller that hung up.", ["route", "status"],
+            registry=registry,
+        )  # fmt: skip
+        self.stage_seconds = Histogram(
+            "mien_stage_seconds",
+            "Seconds a request spent in each stage.",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.queue_length = Gauge("mien_queue_length", "Items that wait for a run.", ["model"], registry=registry)
+        self.queue_seconds = Histogram(
+            "mien_queue_wait_seconds", "Seconds an item waited for its run.", ["model"], buckets=_SECONDS,
+            registry=registry,
+        )  # fmt: skip
+        self.batch_size = Histogram(
+            "mien_batch_size", "Items in one run.", ["model"], buckets=_BATCHES, registry=registry
+        )
+        self.failed_runs = Counter("mien_failed_runs", "Runs that failed.", ["model"], registry=registry)
+        self.dropped = Counter(
+            "mien_dropped_items", "Items dropped before their run, by reason: cancelled, expired.", ["model", "reason"],
+            registry=registry,
+        )  # fmt: skip
+        self.images = Counter(
+            "mien_images", "Images analysed, by outcome: answered, refused.", ["outcome"], registry=registry
+        )
+        self.faces = Counter("mien_faces", "Faces answered.", registry=registry)
+        self.rejected = Counter("mien_rejected", "Requests refused, by reason.", ["reason"], registry=registry)
+        self.disconnects = Counter("mien_disconnects", "Callers that hung up before their answer.", registry=registry)
+        self.in_flight = Gauge("mien_images_in_flight", "Images admitted and not answered yet.", registry=registry)
+        self.ready = Gauge("mien_ready", "1 while work is taken, else 0.", registry=registry)
+        self.model_info = Gauge(
+            "mien_model_info", "The pack that is served; always 1.", ["name", "version", "embedding_space", "device"],
+            registry=registry,
+        )  # fmt: skip
+
+    def render(self) -> bytes:
+        """Everything, in Prometheus' text format."""
+        return generate_latest(self._registry)

@@ -1,0 +1,157 @@
+"""The engine that runs a pack by onnxruntime: opens it, refuses it where it is not what it says, warms it up.
+
+Never serves a pack whose hashes, operator set, names, types, shapes or known answer differ from `pack.json`, never
+falls back to another device, and never imports onnxruntime (`model.runtime.session` does).
+Shapes: N crops; S a crop's side.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.runtime.detection import Detections, Detector
+from model.runtime.known_answer import breach, known_crops
+from model.runtime.labels import ATTRIBUTES, EXPRESSIONS, GENDERS, RACES, Task
+from model.runtime.opset import read_opset
+from model.runtime.pack import AnalyzerPart, Pack, PackError, find_pack, read_pack, verify_pack
+from model.runtime.session import Device, Session, SessionError, open_session
+from service.crops import ALIGNMENTS
+from service.engine import MAX_DETECTION_BATCH, Outputs
+from service.errors import StartupError
+
+CPU_BUCKETS: Final = ()  # a CPU run costs what its rows cost: padding would only add to it
+GPU_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64)  # a GPU tunes itself anew at each shape it has not met
+_INPUT: Final = "images"
+LABELS: Final[dict[Task, tuple[str, ...]]] = {
+    "gender": GENDERS,
+    "expression": EXPRESSIONS,
+    "attributes": ATTRIBUTES,
+    "race": RACES,
+}
+
+
+class OnnxEngine:
+    """A pack's graphs, opened on one device. Build it by `open_engine`; safe to call from several threads."""
+
+    def __init__(
+        self, pack: Pack, detector: Detector, sessions: Sequence[Session], device: str, buckets: Sequence[int] = ()
+    ) -> None:
+        self._pack, self._detector, self._sessions = pack, detector, tuple(sessions)
+        self._device, self._buckets = device, tuple(buckets)
+
+    @property
+    def pack(self) -> Pack:
+        """What is served."""
+        return self._pack
+
+    @property
+    def device(self) -> str:
+        """The execution provider that runs the first analyzer."""
+        return self._device
+
+    def detect(self, images: Sequence[NDArray[np.uint8]], min_score: float) -> list[Detections]:
+        """Finds the faces of uint8 (H, W, 3) RGB images of any sizes."""
+        return self._detector.detect(images, min_score)
+
+    def analyze(self, index: int, crops: NDArray[np.uint8]) -> Outputs:
+        """Runs one analyzer on uint8 (N, S, S, 3) crops; where there are buckets, padded to the next and cut again."""
+        num = len(crops)
+        padded = next((bucket for bucket in self._buckets if bucket >= num), num)
+        if padded > num:
+            crops = np.concatenate([crops, np.zeros((padded - num, *crops.shape[1:]), np.uint8)])
+        tasks = self._pack.analyzers[index].tasks
+        outputs = self._sessions[index].run({_INPUT: crops}, tasks)
+        return {task: np.asarray(outputs[task], np.float32)[:num] for task in tasks}
+
+    def warm_up(self) -> None:
+        """Runs every graph, at every bucket, and compares each analyzer with its known answer.
+
+        Raises:
+            StartupError: one line, naming the file that answers wrongly.
+        """
+        blank = np.zeros((64, 64, 3), np.uint8)
+        for num in range(1, MAX_DETECTION_BATCH + 1) if self._buckets else (1,):
+            self.detect([blank] * num, 0.5)
+        for index, part in enumerate(self._pack.analyzers):
+            crops = known_crops(part.known_answer.seed, part.side_px, 3)
+            # Alone and among others: a graph that has frozen the batch size answers only one of the two rightly.
+            for num in (1, 3, *self._buckets):
+                outputs = self.analyze(index, np.resize(crops, (num, *crops.shape[1:])))
+                _check_answer(part, outputs, num)
+
+
+def open_engine(name_or_path: str, device: Device = "cpu") -> OnnxEngine:
+    """Finds, verifies and opens a pack.
+
+    Raises:
+        StartupError: one line that says what is wrong with the pack, or why the device cannot run it.
+    """
+    try:
+        folder = find_pack(name_or_path)
+        pack = read_pack(folder)
+        verify_pack(folder, pack)
+        for part in pack.analyzers:
+            _check_statement(part, folder)
+        sessions = [open_session(folder / part.file, device=device) for part in pack.analyzers]
+        for part, session in zip(pack.analyzers, sessions, strict=True):
+            _check_graph(part, session)
+        detector_session = open_session(folder / pack.detector.file, device=device)
+        detector = Detector(detector_session, pack.detector)
+    except (PackError, SessionError) as error:
+        raise StartupError(str(error)) from error
+    buckets = GPU_BUCKETS if device == "cuda" else CPU_BUCKETS
+    return OnnxEngine(pack, detector, sessions, sessions[0].provider, buckets)
+
+
+def output_widths(part: AnalyzerPart) -> dict[Task, int | None]:
+    """Columns of each of an analyzer's outputs; None for a plain (N,)."""
+    widths: dict[Task, int | None] = {"embedding": part.embedding_dim, "age": None}
+    return {task: widths[task] if task in widths else len(LABELS[task]) for task in part.tasks}
+
+
+def _check_statement(part: AnalyzerPart, folder: Path) -> None:
+    opset = read_opset(folder / part.file)
+    if opset != part.opset:
+        raise PackError(f"{part.file}: its operator set is {opset}, and the pack states {part.opset}")
+    if part.alignment not in ALIGNMENTS:
+        raise PackError(f"{part.file}: alignment {part.alignment!r} is not served by this version")
+    if (part.alignment == "box") != (part.box_scale is not None):
+        raise PackError(f"{part.file}: `box_scale` belongs to the `box` alignment, and to no other")
+    if ("embedding" in part.tasks) != (part.embedding_dim is not None):
+        raise PackError(f"{part.file}: `embedding_dim` belongs to the embedding task, and to no other")
+    for task in part.tasks:
+        if task in LABELS and part.labels.get(task) != LABELS[task]:
+            raise PackError(f"{part.file}: the labels of {task} are not in the order that every pack has")
+
+
+def _check_graph(part: AnalyzerPart, session: Session) -> None:
+    side = part.side_px
+    if [spec.name for spec in session.inputs] != [_INPUT]:
+        raise PackError(f"{part.file}: an analyzer has one input, named {_INPUT!r}")
+    spec = session.inputs[0]
+    if spec.dtype != "tensor(uint8)" or spec.shape != (None, side, side, 3):
+        raise PackError(f"{part.file}: the input is {spec.dtype} {spec.shape}, not uint8 (N, {side}, {side}, 3)")
+    outputs = {output.name: output for output in session.outputs}
+    for task, width in output_widths(part).items():
+        if task not in outputs:
+            raise PackError(f"{part.file}: the graph has no output named {task!r}, which the pack states")
+        output = outputs[task]
+        wanted = (None,) if width is None else (None, width)
+        # An inner axis that the graph leaves open is held against the pack at the warm-up, on real rows.
+        if len(output.shape) != len(wanted) or (width is not None and output.shape[1] not in (None, width)):
+            raise PackError(f"{part.file}: output {task!r} has shape {output.shape}, not {wanted}")
+        if output.dtype != "tensor(float)":
+            raise PackError(f"{part.file}: output {task!r} is {output.dtype}, not float32")
+
+
+def _check_answer(part: AnalyzerPart, outputs: Outputs, num: int) -> None:
+    for task, width in output_widths(part).items():
+        wanted = (num,) if width is None else (num, width)
+        if outputs[task].shape != wanted:
+            raise StartupError(f"{part.file}: {num} crops gave {task} of shape {outputs[task].shape}, not {wanted}")
+    wrong = breach(part.known_answer, outputs)
+    if wrong is not None:
+        raise StartupError(f"{part.file}: {wrong} (batch of {num})")

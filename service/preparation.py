@@ -1,0 +1,106 @@
+"""Preparation: what is done to an image in the decode lanes, before and between the runs of the graphs.
+
+Holds decoding at the right size, the choice of faces, and the cutting of crops. Never waits, never runs a network, and
+keeps nothing between two images.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.runtime.detection import Detections
+from model.runtime.pack import Pack
+from service.analysis import Options, area_px
+from service.crops import Found, Picture, cut, fit, needed_side_px, shrink
+from service.errors import DeadlinePassed
+from service.imaging import decode
+from service.quality import Quality, assess
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cut:
+    """One face's crops by the number of the analyzer that they are for, and what was measured on the first."""
+
+    crops: dict[int, NDArray[np.uint8]]
+    quality: Quality | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cuts:
+    """The crops of an image's faces, and the seconds that decoding (again) and cutting took."""
+
+    faces: tuple[Cut, ...]
+    decode_seconds: float
+    align_seconds: float
+
+
+class Preparation:
+    """Prepares images for one pack. Safe to call from several threads."""
+
+    def __init__(self, pack: Pack, max_pixels: int) -> None:
+        self._parts, self._max_pixels = pack.analyzers, max_pixels
+        # Twice what detection looks at, so that its own resize still has detail to average.
+        self._side_px = 2 * max(pack.detector.input_width, pack.detector.input_height)
+
+    def open(self, data: bytes, deadline: float) -> tuple[Picture, float]:
+        """Decodes an image no larger than detection needs; the seconds that it took beside it.
+
+        Raises:
+            DeadlinePassed: if the deadline passed before it began.
+            ServiceError: as `service.imaging.decode`.
+        """
+        started = time.monotonic()
+        if started >= deadline:
+            raise DeadlinePassed("The deadline passed before the image was decoded.")
+        picture = shrink(self._decode(data, self._side_px), self._side_px)
+        return picture, time.monotonic() - started
+
+    def cut(self, picture: Picture, found: Sequence[Found], options: Options, data: bytes) -> Cuts:
+        """Crops of every face; where small faces need more pixels than detection did, the image is decoded again.
+
+        What was decoded again lives in this call alone: a full-size picture never waits in a queue.
+        """
+        started = time.monotonic()
+        indices = self.needed(options)
+        parts = [self._parts[index] for index in indices]
+        side_px = needed_side_px(picture, found, parts)
+        if side_px is not None:
+            picture = self._decode(data, side_px)
+        decoded = time.monotonic()
+        cuts = []
+        for face in found:
+            crops = {index: cut(picture, face, part) for index, part in zip(indices, parts, strict=True)}
+            cuts.append(Cut(crops, assess(next(iter(crops.values())), face.landmarks, face.box)))
+        return Cuts(tuple(cuts), decoded - started, time.monotonic() - decoded)
+
+    def fit(self, picture: Picture, options: Options) -> Cut:
+        """An image that is a crop already, resized for each analyzer that its tasks need."""
+        return Cut({index: fit(picture.pixels, self._parts[index].side_px) for index in self.needed(options)})
+
+    def needed(self, options: Options) -> list[int]:
+        """Numbers of the analyzers whose tasks are asked for."""
+        return [index for index, part in enumerate(self._parts) if set(part.tasks) & set(options.tasks)]
+
+    def _decode(self, data: bytes, side_px: int) -> Picture:
+        image = decode(data, max_pixels=self._max_pixels, max_side_px=side_px)
+        return Picture(image.pixels, image.width, image.height)
+
+
+def choose(detections: Detections, picture: Picture, options: Options, min_score: float) -> list[Found]:
+    """The faces that are answered, largest first; equal ones keep the detector's order, surest first."""
+    to_full = picture.to_full.astype(np.float32)
+    found = [
+        Found(box * np.tile(to_full, 2), float(score), landmarks * to_full)
+        for box, score, landmarks in zip(detections.boxes, detections.scores, detections.landmarks, strict=True)
+        if score >= min_score
+    ]
+    found = [face for face in found if _shorter_side_px(face.box) >= options.min_face]
+    found.sort(key=lambda face: -area_px(face.box))
+    return found[: options.max_faces]
+
+
+def _shorter_side_px(box: NDArray[np.float32]) -> float:
+    return min(float(box[2] - box[0]), float(box[3] - box[1]))
