@@ -13,12 +13,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 ARGS ?=
-TREES := service model export tests $(wildcard benchmarks)
+TREES := service model export tests docs $(wildcard benchmarks)
 DOCKERFILES := Dockerfile docker/Dockerfile.gpu
 SCRIPTS := .ci/run $(wildcard docker/*.sh)
 
 .PHONY: demo serve test check fix fuzz soak bench clean help \
-	check-format check-lint check-types check-imports check-docker check-compose check-scripts
+	check-format check-lint check-types check-imports check-docker check-compose check-scripts check-docs docs
 
 demo: $(VENV)/.demo  ## analyse two photographs with the real service, and stop it again
 	@$(BIN)/python -m service.demo $(ARGS)
@@ -29,7 +29,7 @@ serve: $(VENV)/.demo  ## the same, and the service stays: open its page in a bro
 test: $(VENV)/.test  ## every test (ARGS="tests/service -k batcher" picks); adds the other extras to .venv
 	@$(BIN)/python -m pytest $(ARGS)
 
-check: check-format check-lint check-types check-imports check-docker check-compose check-scripts  ## what must hold before a commit
+check: check-format check-lint check-types check-imports check-docker check-compose check-scripts check-docs  ## what must hold before a commit
 
 check-format: $(VENV)/.test
 	@echo "== ruff format"; $(BIN)/ruff format --check $(TREES)
@@ -51,6 +51,12 @@ check-compose: $(VENV)/.test
 
 check-scripts: $(VENV)/.test
 	@echo "== shellcheck"; $(BIN)/shellcheck $(SCRIPTS) && echo "$(SCRIPTS): ok"
+
+check-docs: $(VENV)/.test
+	@echo "== tables in the documents"; $(BIN)/python docs/fill.py --check
+
+docs: $(VENV)/.serving  ## fill the tables in the documents from the code and the pack
+	@$(BIN)/python docs/fill.py
 
 fix: $(VENV)/.test  ## format, and mend what the linter can mend
 	@$(BIN)/ruff format $(TREES)
