@@ -1,0 +1,121 @@
+"""Subjects: what is evaluated, opened from where it lies: a checkpoint of the analyzer, or a pack's ONNX files.
+
+Holds the opening and one way to ask either. Never measures an answer. Shape suffixes: N faces; S crop side; C channels.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model.analyzer import Analyzer
+from model.checkpoint import WEIGHTS, load_network
+from model.runtime.pack import Pack
+from model.runtime.session import Session, SessionError, open_session
+from model.training.evaluation.validation import Predict
+
+DeviceChoice = Literal["auto", "cpu", "cuda"]
+_ALIGNMENT: Final = "arcface-5pt"  # of the validation crops
+
+
+class SubjectError(ValueError):
+    """Something that cannot be evaluated; the message is one clear line for the person who named it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Something that answers crops; `notes` say what of it could not be asked."""
+
+    name: str
+    predict: Predict
+    notes: tuple[str, ...] = ()
+
+
+def checkpoint_folder(path: Path) -> Path | None:
+    """The checkpoint that a path names: the folder itself, or the averaged weights of a training run; else None."""
+    for folder in (path, path / "ema"):
+        if (folder / WEIGHTS).is_file():
+            return folder
+    return None
+
+
+def open_checkpoint(folder: Path, device: DeviceChoice = "auto", num_threads: int = 0) -> Subject:
+    """Opens an analyzer's checkpoint.
+
+    Args:
+        folder: with `weights.safetensors` and `config.json`.
+        device: `auto` takes CUDA where torch finds it.
+        num_threads: torch's on the CPU; 0 leaves them as they are.
+
+    Raises:
+        CheckpointError: if the checkpoint cannot be used.
+        SubjectError: if CUDA was asked for and torch finds none.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise SubjectError("cuda was asked for, but torch finds no CUDA device")
+    if num_threads > 0:
+        torch.set_num_threads(num_threads)
+    chosen = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+    analyzer = Analyzer(load_network(folder)).eval().to(chosen)
+
+    def predict(images_NSSC: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        crops = torch.from_numpy(resized(images_NSSC, analyzer.side_px)).to(chosen)
+        with torch.inference_mode():
+            answers = analyzer(crops)
+        return {task: np.asarray(answer.cpu().numpy(), np.float32) for task, answer in answers.items()}
+
+    return Subject(str(folder), predict)
+
+
+def open_pack(folder: Path, pack: Pack, device: DeviceChoice = "auto", num_threads: int = 1) -> Subject | None:
+    """Opens the analyzers of a pack; None if none of them takes crops in the validation sets' alignment.
+
+    Raises:
+        SessionError: if a graph does not load, or CUDA was asked for and cannot be had.
+    """
+    parts = [part for part in pack.analyzers if part.alignment == _ALIGNMENT]
+    notes = tuple(
+        f"{part.file}: takes {part.alignment} crops and the sets hold {_ALIGNMENT} ones, left out"
+        for part in pack.analyzers
+        if part not in parts
+    )
+    if not parts:
+        return None
+    asks = [_ask(open_on(folder / part.file, device, num_threads), part.side_px, part.tasks) for part in parts]
+
+    def predict(images_NSSC: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        return {task: answer for ask in asks for task, answer in ask(images_NSSC).items()}
+
+    return Subject(f"{pack.name} {pack.version}", predict, notes)
+
+
+def open_on(model: Path, device: DeviceChoice, num_threads: int = 1) -> Session:
+    """Opens a graph on the device asked for; `auto` takes CUDA where torch and onnxruntime both have it."""
+    if device == "auto" and torch.cuda.is_available():
+        try:
+            return open_session(model, device="cuda", intra_op_threads=num_threads)
+        except SessionError:
+            pass  # an onnxruntime without CUDA: `auto` promises no device
+    return open_session(model, device="cuda" if device == "cuda" else "cpu", intra_op_threads=num_threads)
+
+
+def resized(images_NSSC: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
+    """Crops (N, S, S, 3) at another side, by area where they shrink; as they are where they fit."""
+    if images_NSSC.shape[1] == side_px:
+        return images_NSSC
+    how = cv2.INTER_AREA if side_px < images_NSSC.shape[1] else cv2.INTER_LINEAR
+    return np.stack([np.asarray(cv2.resize(image, (side_px, side_px), interpolation=how)) for image in images_NSSC])
+
+
+def _ask(
+    session: Session, side_px: int, tasks: Sequence[str]
+) -> Callable[[NDArray[np.uint8]], Mapping[str, NDArray[np.float32]]]:
+    def ask(images_NSSC: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        return session.run({session.inputs[0].name: resized(images_NSSC, side_px)}, tasks)
+
+    return ask

@@ -1,0 +1,79 @@
+"""Tables: a report on the terminal.
+
+Holds what rich draws: one table of figures for everyone, one by group. Never measures and never writes a file.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from rich.table import Table
+from rich.text import Text
+
+from model.training.evaluation.groups import ALL
+from model.training.evaluation.report import EvaluationReport, Measure
+
+_IN_YEARS: Final = "_years"
+# Told in full by the report and the pictures; 40 attributes and every class's recall would bury the rest.
+_DETAILS: Final = ("recall_", "accuracy_", "balanced_accuracy_", "threshold_")
+_KEPT: Final = ("accuracy_10fold", "accuracy_10fold_std", "accuracy_mean", "balanced_accuracy_mean")
+_BY_GROUP: Final = {
+    "age": ("mae_years",),
+    "gender": ("accuracy",),
+    "race": ("accuracy",),
+    "attributes": ("accuracy_mean",),
+    "embedding": ("accuracy_10fold", "tar_at_fmr_1e-03", "fmr_at_threshold_of_1e-03"),
+}
+
+
+def tables(report: EvaluationReport) -> Iterator[Table]:
+    """The figures for everyone, then those by group where there are any."""
+    yield _overall(report)
+    if any(_is_by_group(measure) for measure in report.measures):
+        yield _by_group(report)
+
+
+def shown(metric: str, value: float) -> str:
+    """A figure as a person reads it: years and thresholds as they are, tiny rates in full, other shares in per cent."""
+    if metric.endswith(_IN_YEARS) and not metric.startswith("within"):
+        return f"{value:.2f} years"
+    if metric.startswith(("threshold", "ece")):
+        return f"{value:.3f}"
+    if metric.startswith("fmr_at"):
+        return f"{100 * value:.3f} %"
+    return f"{100 * value:.1f} %"
+
+
+def _overall(report: EvaluationReport) -> Table:
+    table = Table("task", "metric", "set", title=Text(f"{report.model}: everyone"), title_justify="left")
+    table.add_column("value", justify="right")
+    table.add_column("samples", justify="right")
+    last = ""
+    for measure in report.measures:
+        if measure.group != ALL or _is_detail(measure.metric):
+            continue
+        if last not in ("", measure.dataset):
+            table.add_section()
+        last = measure.dataset
+        value = shown(measure.metric, measure.value)
+        table.add_row(measure.task, measure.metric, measure.dataset, value, f"{measure.num_samples:,}")
+    return table
+
+
+def _by_group(report: EvaluationReport) -> Table:
+    table = Table("set", "group", title=Text(f"{report.model}: by group"), title_justify="left")
+    rows = [measure for measure in report.measures if _is_by_group(measure)]
+    columns = list(dict.fromkeys((measure.task, measure.metric) for measure in rows))
+    for task, metric in columns:
+        table.add_column(f"{task}\n{metric}", justify="right")
+    cells = {(row.dataset, row.group, row.task, row.metric): shown(row.metric, row.value) for row in rows}
+    for dataset, group in dict.fromkeys((row.dataset, row.group) for row in rows):
+        table.add_row(dataset, group, *(cells.get((dataset, group, *column), "") for column in columns))
+    return table
+
+
+def _is_detail(metric: str) -> bool:
+    return metric.startswith(_DETAILS) and metric not in _KEPT
+
+
+def _is_by_group(measure: Measure) -> bool:
+    return measure.group != ALL and measure.metric in _BY_GROUP.get(measure.task, ())

@@ -1,0 +1,203 @@
+"""Validation: every figure of a model on the validation split of every set that is there.
+
+Holds the way from a data folder and something that predicts to a report. Never loads a model (see `subjects`) and never
+trains on what it reads. Shape suffixes: N faces; S crop side; P pairs.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from model.training.dataset import DataError, FaceTable, read_faces
+from model.training.evaluation.matching import Matching, measure_all_pairs, measure_pairs
+from model.training.evaluation.pairs import PairList, few_pairs, read_pairs
+from model.training.evaluation.report import Confusion, EvaluationReport, Measure, VerificationCurve
+from model.training.evaluation.tasks import labelled_tasks, measure_tasks
+
+# uint8 (N, S, S, 3) RGB aligned crops to float32 answers by task, as a pack's analyzer gives them.
+Predict = Callable[[NDArray[np.uint8]], Mapping[str, NDArray[np.float32]]]
+
+SETS: Final = ("lfw", "celeba", "utkface", "fer2013")
+_NOT_FACES: Final = "detection"  # its boxes are the detector's evaluation's
+BATCH_SIZE: Final = 32
+
+
+class EvaluationError(ValueError):
+    """A model whose answers cannot be measured; the message is one clear line."""
+
+
+@dataclass(slots=True)
+class _Findings:
+    """A report, as it grows."""
+
+    measures: list[Measure] = field(default_factory=list)
+    confusions: list[Confusion] = field(default_factory=list)
+    curves: list[VerificationCurve] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, matching: Matching) -> None:
+        self.measures += matching.measures
+        self.curves += matching.curves
+        self.notes += matching.notes
+
+
+def evaluate(
+    predict: Predict,
+    data: Path,
+    *,
+    model: str,
+    command: str,
+    limit: int | None = None,
+    batch_size: int = BATCH_SIZE,
+    cache: Path | None = None,
+) -> EvaluationReport:
+    """Measures all that a model answers and the sets label.
+
+    Every `NAME-val.parquet` in the folder is a set, one's own beside the known four; what its columns label decides
+    what is measured, and a known set that is absent is left out with a note.
+
+    Args:
+        predict: the model: uint8 (N, 112, 112, 3) RGB crops in the ArcFace alignment to answers by task.
+        data: the folder with the parquet files and `NAME-val-pairs.csv`.
+        model: what the report calls it.
+        command: what made the report, as one would type it.
+        limit: no more images of each set than about so many, for a quick look; the figures are then rough.
+        batch_size: crops a call of `predict`.
+        cache: folder for decoded pixels, see `dataset.read_faces`.
+
+    Raises:
+        DataError: if the folder holds no validation set, or one is unreadable.
+        EvaluationError: if an answer has the wrong length or is not finite.
+    """
+    names, found = find_sets(data), _Findings()
+    found.notes += [f"{name}: not in {data}, left out" for name in SETS if name not in names]
+    if limit is not None:
+        found.notes.append(f"a quick look at no more than about {limit} images a set: the figures are rough")
+    with _progress() as progress:
+        for name in names:
+            table = read_faces(data, name, "val", cache)
+            pairs = read_pairs(data, name, table.names)
+            if limit is not None:
+                table, pairs = _few(table, pairs, limit)
+            _measure_set(predict, table, pairs, batch_size, found, progress)
+    return EvaluationReport(
+        model, command, tuple(found.measures), tuple(found.confusions), tuple(found.curves), tuple(found.notes)
+    )
+
+
+def find_sets(data: Path) -> tuple[str, ...]:
+    """Names of the validation sets in a folder: the known four first, then others by name.
+
+    Raises:
+        DataError: if there is no folder, or no set in it.
+    """
+    if not data.is_dir():
+        raise DataError(f"no data folder at {data}")
+    files = [*data.glob("*-val.parquet"), *data.glob("*-val-[0-9][0-9].parquet")]
+    found = {file.name.rsplit("-val", 1)[0] for file in files} - {_NOT_FACES}
+    if not found:
+        raise DataError(f"{data} holds no NAME-val.parquet to evaluate on")
+    return (*(name for name in SETS if name in found), *sorted(found - set(SETS)))
+
+
+def predict_all(
+    predict: Predict,
+    images_NSSC: NDArray[np.uint8],
+    batch_size: int = BATCH_SIZE,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, NDArray[np.float32]]:
+    """Answers for all crops, asked for in batches.
+
+    Raises:
+        EvaluationError: if an answer has the wrong length or is not finite; the task is named.
+    """
+    parts: dict[str, list[NDArray[np.float32]]] = {}
+    for start in range(0, len(images_NSSC), batch_size):
+        batch = np.ascontiguousarray(images_NSSC[start : start + batch_size])
+        for task, answer in predict(batch).items():
+            _check(task, answer, len(batch))
+            parts.setdefault(task, []).append(answer)
+        if progress is not None:
+            progress(len(batch))
+    return {task: np.concatenate(answers) for task, answers in parts.items()}
+
+
+def _measure_set(
+    predict: Predict,
+    table: FaceTable,
+    pairs: PairList | None,
+    batch_size: int,
+    found: _Findings,
+    progress: Progress,
+) -> None:
+    asked = labelled_tasks(table) & set(predict(np.ascontiguousarray(table.images[:1])))
+    if not asked:
+        found.notes.append(f"{table.dataset}: labels nothing that the model answers, left out")
+        return
+    bar = progress.add_task(table.dataset, total=len(table))
+    outputs = predict_all(predict, table.images, batch_size, lambda num: progress.advance(bar, num))
+    measures, confusions = measure_tasks(outputs, table)
+    found.measures += measures
+    found.confusions += confusions
+    if "embedding" in asked:
+        _measure_embedding(outputs["embedding"], table, pairs, found, progress)
+
+
+def _measure_embedding(
+    embeddings: NDArray[np.float32], table: FaceTable, pairs: PairList | None, found: _Findings, progress: Progress
+) -> None:
+    if pairs is not None:
+        found.add(measure_pairs(embeddings, table, pairs))
+    else:
+        found.notes.append(f"{table.dataset}: no {table.dataset}-val-pairs.csv, so no ten-fold accuracy")
+    bar = progress.add_task(f"{table.dataset}, all pairs", total=int((table.identity != -1).sum()))
+    found.add(measure_all_pairs(embeddings, table, progress=lambda num: progress.advance(bar, num)))
+
+
+def _check(task: str, answer: NDArray[np.float32], num_images: int) -> None:
+    if len(answer) != num_images:
+        raise EvaluationError(f"the model gave {len(answer)} answers of {task} for {num_images} faces")
+    if not np.isfinite(answer).all():
+        raise EvaluationError(f"the model's {task} is not finite: its weights are broken")
+
+
+def _few(table: FaceTable, pairs: PairList | None, limit: int) -> tuple[FaceTable, PairList | None]:
+    """No more than `limit` images: those of a balanced few pairs where there are pairs, else spread evenly."""
+    if pairs is None:
+        rows = np.unique(np.linspace(0, len(table) - 1, min(limit, len(table))).round().astype(np.int64))
+        return _rows(table, rows.tolist()), None
+    kept = few_pairs(pairs, limit)
+    rows = np.unique(np.concatenate([kept.first, kept.second]))
+    renumbered = replace(kept, first=np.searchsorted(rows, kept.first), second=np.searchsorted(rows, kept.second))
+    return _rows(table, rows.tolist()), renumbered
+
+
+def _rows(table: FaceTable, rows: Sequence[int]) -> FaceTable:
+    chosen = np.asarray(rows, np.int64)
+    return replace(
+        table,
+        images=table.images[chosen],
+        names=tuple(table.names[row] for row in rows),
+        identity=table.identity[chosen],
+        age=table.age[chosen],
+        gender=table.gender[chosen],
+        race=table.race[chosen],
+        expression=table.expression[chosen],
+        attributes=table.attributes[chosen],
+        teacher=table.teacher[chosen],
+    )
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as progress:
+        yield progress
