@@ -43,12 +43,12 @@ class DetectorPart(PackFile):
     Its input is NCHW float32 RGB, `(pixel - mean) / std`; its outputs are scores, boxes, key points at strides 8, 16, 32.
     """
 
-    input_width: int = Field(640, ge=32, multiple_of=32)
-    input_height: int = Field(640, ge=32, multiple_of=32)
+    input_width: int = Field(default=640, ge=32, multiple_of=32)
+    input_height: int = Field(default=640, ge=32, multiple_of=32)
     mean: float = 127.5
-    std: float = Field(128.0, gt=0)
-    min_score: float = Field(0.5, gt=0, lt=1)
-    nms_iou: float = Field(0.4, gt=0, lt=1)
+    std: float = Field(default=128.0, gt=0)
+    min_score: float = Field(default=0.5, gt=0, lt=1)
+    nms_iou: float = Field(default=0.4, gt=0, lt=1)
 
 
 class KnownAnswer(_Part):
@@ -62,12 +62,12 @@ class KnownAnswer(_Part):
 class AnalyzerPart(PackFile):
     """A uint8-in analyzer: `images` (N, side, side, 3) RGB crops to the outputs named by `tasks`."""
 
-    side_px: int = Field(112, ge=16, le=1024)
+    side_px: int = Field(default=112, ge=16, le=1024)
     alignment: Alignment = "arcface-5pt"
-    box_scale: float | None = Field(None, gt=0)  # of the crop's side to the box's longer one; `box` alignment only
+    box_scale: float | None = Field(default=None, gt=0)  # of the crop's side to the box's longer one; `box` alignment only
     tasks: tuple[Task, ...] = Field(min_length=1)
     labels: dict[Task, tuple[str, ...]]
-    embedding_dim: int | None = Field(None, ge=1)
+    embedding_dim: int | None = Field(default=None, ge=1)
     opset: int = Field(ge=13)
     known_answer: KnownAnswer
     int8: PackFile | None = None
@@ -117,7 +117,7 @@ class TrainingRun(_Part):
     part: Literal["analyzer", "detector"]
     num_steps: int = Field(ge=1)
     num_images: int = Field(ge=1)  # drawn over all steps, so most of them many times
-    seconds: float | None = Field(None, gt=0)
+    seconds: float | None = Field(default=None, gt=0)
     machine: str | None = None
 
 
