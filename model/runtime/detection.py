@@ -81,6 +81,11 @@ class Detector:
         self._batches = ranks == {3} and all(node.shape[0] is None for node in (spec, *session.outputs))
         self._levels = self._anchors()
 
+    @property
+    def min_score(self) -> float:
+        """The lowest score of a face that is kept, unless a caller states another."""
+        return self._part.min_score
+
     def detect(self, images: Sequence[NDArray[np.uint8]], min_score: float | None = None) -> list[Detections]:
         """Finds the faces of images of any sizes.
 

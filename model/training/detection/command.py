@@ -1,6 +1,7 @@
 """What `mien-train train detector` does once its command line is read.
 
-Holds the way from a recipe's changes to a trained detector. Never reads the command line.
+Holds the way from a recipe's changes to a trained detector with a measured operating point. Never reads the command
+line.
 """
 
 from pathlib import Path
@@ -8,9 +9,11 @@ from pathlib import Path
 import click
 
 from model.training.detection.loop import run_training
+from model.training.detection.operating_point import settle
 from model.training.detection.recipe import DetectorRecipe
 from model.training.detection.scenes import read_scenes
-from model.training.detection.state import has_state
+from model.training.detection.state import EMA, has_state
+from model.training.loss_curves import draw_losses
 from model.training.overrides import override
 
 
@@ -33,5 +36,12 @@ def train_detector(data: Path, out: Path, overrides: dict[str, str], resume: boo
     recipe = override(DetectorRecipe(), overrides)
     if not resume and has_state(out):
         raise click.UsageError(f"{out} holds a training already: --resume it, or give another --out")
-    if not run_training(recipe, read_scenes(data, "train"), out, resume=resume):
+    done = run_training(recipe, read_scenes(data, "train"), out, resume=resume)
+    draw_losses(out)
+    if not done:
         raise click.ClickException(f"stopped before the end; go on with --resume --out {out}")
+    report = settle(out / EMA, data)
+    click.echo(
+        f"min_score {report.min_score:g}: recall {report.recall:.4f} of {report.num_faces} faces, "
+        f"{report.false_alarms_per_room:.4f} false alarms a room, landmark error {report.landmark_error:.4f}"
+    )

@@ -1,0 +1,62 @@
+"""The operating point: the score from which a detection counts, measured and written into a checkpoint.
+
+Holds the choice on the validation split. Never trains.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from model.detector.checkpoint import load_detector, save_detector
+from model.runtime.detection import Detector
+from model.runtime.pack import DetectorPart
+from model.training.detection.evaluate import DetectionReport, evaluate_on
+from model.training.detection.scenes import read_scenes
+from model.training.detection.torch_session import TorchSession
+
+_UNHASHED = "0" * 64  # a checkpoint's network has no file with a hash; nothing compares this one
+
+
+def open_checkpoint(checkpoint: Path) -> Detector:
+    """A checkpoint as the runtime's detector, at its own operating point, run by torch.
+
+    Raises:
+        CheckpointError: if it cannot be read.
+    """
+    network, point = load_detector(checkpoint)
+    part = DetectorPart(file=checkpoint.name, sha256=_UNHASHED, min_score=point.min_score, nms_iou=point.nms_iou)
+    return Detector(TorchSession(network), part)
+
+
+def settle(checkpoint: Path, data: Path, min_score: float | None = None) -> DetectionReport:
+    """Measures a checkpoint on the validation split and writes its operating point into it.
+
+    Args:
+        checkpoint: a detector's checkpoint folder.
+        data: the folder with `detection-val*.parquet`.
+        min_score: the point; chosen by `best_score` by default.
+
+    Returns:
+        The figures at the point, which the checkpoint then states.
+
+    Raises:
+        CheckpointError: if the checkpoint cannot be read.
+        DataError: if the data cannot be read.
+    """
+    detector, scenes = open_checkpoint(checkpoint), read_scenes(data, "val")
+    report = evaluate_on(detector, scenes, min_score)
+    if min_score is None:
+        report = evaluate_on(detector, scenes, best_score(report))
+    network, point = load_detector(checkpoint)
+    measured = {measure.metric: measure.value for measure in report.measures() if measure.group == "all"}
+    save_detector(checkpoint, network, replace(point, min_score=report.min_score, measured=measured))
+    return report
+
+
+def best_score(report: DetectionReport) -> float:
+    """The score where a room's false alarms cost least against the faces found; the middle one of equals.
+
+    A face missed and a false alarm in a room count alike, as shares: recall less false alarms a room is greatest.
+    """
+    gain = [round(point.recall - point.false_alarms_per_room, 9) for point in report.sweep]
+    best = [point.min_score for point, value in zip(report.sweep, gain, strict=True) if value == max(gain)]
+    return best[len(best) // 2]
