@@ -26,6 +26,8 @@ class BackboneConfig:
     Attributes:
         side_px: side of the square input.
         patch_px: side of a patch; the first token grid is `side_px / patch_px`, each later one half of the last.
+        stem: how pixels become tokens: `patch` is Swin's one linear map a patch; `conv` is a stack of 3x3 convolutions
+            of stride 2 (Xiao et al. 2021, arXiv 2106.14881), which learns from far fewer images.
         embed_dim: channels of the first stage, doubled by each patch merging.
         depths: blocks a stage.
         num_heads: attention heads a stage.
@@ -42,8 +44,13 @@ class BackboneConfig:
     window: int = 7
     mlp_ratio: float = 4.0
     drop_path: float = 0.1
+    stem: Literal["patch", "conv"] = "patch"
 
     def __post_init__(self) -> None:
+        if self.stem not in ("patch", "conv"):
+            raise ValueError(f"no stem is named {self.stem!r}")
+        if self.stem == "conv" and self.patch_px & (self.patch_px - 1):
+            raise ValueError("a stem of convolutions of stride 2 needs a patch_px that is a power of two")
         if len(self.depths) < 2 or len(self.depths) != len(self.num_heads):
             raise ValueError("depths and num_heads must name the same stages, two at least")
         if self.side_px % (self.patch_px * 2 ** (len(self.depths) - 1)):
@@ -218,7 +225,9 @@ SWINFACE: Final = NetworkConfig(
 
 # The network that ships: what two processor cores can train in an hour and answer in some ten milliseconds.
 NANO: Final = NetworkConfig(
-    backbone=BackboneConfig(patch_px=4, embed_dim=64, depths=(1, 4, 2), num_heads=(2, 4, 8), drop_path=0.05),
+    backbone=BackboneConfig(
+        patch_px=4, embed_dim=64, depths=(1, 4, 2), num_heads=(2, 4, 8), drop_path=0.05, stem="conv"
+    ),
     fusion=FusionConfig(widths=(16, 24, 24), reduction=8),
     groups=(
         GroupConfig("demographic", ("age", "gender", "race", "young", "male")),
