@@ -97,10 +97,18 @@ class Timings:
     @classmethod
     def longest(cls, parts: Sequence["Timings"]) -> "Timings":
         """Stage by stage the longest of several that ran side by side."""
-        if not parts:
-            return cls()
-        names = ("decode", "detect", "align", "queue", "infer")
-        return cls(**{name: max(getattr(part, name) for part in parts) for name in names})
+        stages = [part.stages() for part in parts] or [cls().stages()]
+        return cls(**{stage: max(each[stage] for each in stages) for stage in stages[0]})
+
+    def stages(self) -> dict[str, float]:
+        """Seconds by stage."""
+        return {
+            "decode": self.decode,
+            "detect": self.detect,
+            "align": self.align,
+            "queue": self.queue,
+            "infer": self.infer,
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,8 @@ def open_engine(name_or_path: str, device: Device = "cpu") -> OnnxEngine:
         folder = find_pack(name_or_path)
         pack = read_pack(folder)
         verify_pack(folder, pack)
+        if len(set(pack.tasks)) != len(pack.tasks):
+            raise PackError(f"{pack.name}: two analyzers have the same task, so neither's answer is the pack's")
         for part in pack.analyzers:
             _check_statement(part, folder)
         sessions = [open_session(folder / part.file, device=device) for part in pack.analyzers]

@@ -1,0 +1,148 @@
+"""Arrival: what is known of a request before its body is read, and how its body comes in.
+
+Holds the request's id, its clock, and the reading of its body under a cap and a deadline. Never keeps the body, and
+never reads past the cap.
+"""
+
+import asyncio
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.types import Message, Receive, Scope
+
+from service.errors import BadRequest, DeadlinePassed, Disconnected, InvalidOption, TooLarge
+
+_KEY: Final = "mien.arrival"
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_DRAIN_SECONDS: Final = 2.0
+
+
+@dataclass(slots=True, eq=False)
+class Arrival:
+    """One request at the door.
+
+    Attributes:
+        request_id: the caller's where it is well formed (at most 128 of letters, digits and `._:-`), else made up.
+        at: when its headers came, on `time.monotonic`'s clock.
+        receive: the server's.
+        body_done: whether its body has come whole; True from the start where it has none.
+        wants_continue: whether the caller holds its body back until it is told to go on.
+    """
+
+    request_id: str
+    receive: Receive
+    body_done: bool
+    wants_continue: bool
+    at: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def of(cls, scope: Scope, receive: Receive) -> "Arrival":
+        """Reads it off a request's headers, and leaves it in the scope for `arrival_of`."""
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        bodyless = "transfer-encoding" not in headers and headers.get("content-length", "0") == "0"
+        arrival = cls(
+            given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex,
+            receive,
+            bodyless,
+            headers.get("expect", "").lower() == "100-continue",
+        )
+        scope[_KEY] = arrival
+        return arrival
+
+    @property
+    def elapsed_seconds(self) -> float:
+        """Seconds since it came."""
+        return time.monotonic() - self.at
+
+    async def next_message(self) -> Message:
+        """The server's next message; notes when the body has come whole."""
+        message = await self.receive()
+        if message["type"] == "http.disconnect" or not message.get("more_body", False):
+            self.body_done = True
+        self.wants_continue = False  # the server told it to go on when it was asked for the body
+        return message
+
+    async def chunks(self, headers: Headers, cap_bytes: int, deadline: float) -> AsyncIterator[bytes]:
+        """The body, as it comes.
+
+        Raises:
+            TooLarge: if it is, or says that it is, over the cap.
+            DeadlinePassed: if the deadline passed before it had come whole.
+            Disconnected: if the caller hung up.
+        """
+        _check_stated_length(headers, cap_bytes)
+        num_bytes = 0
+        while not self.body_done:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await self.next_message()
+            except TimeoutError:
+                raise DeadlinePassed("The deadline passed before the request's body had come whole.") from None
+            if message["type"] == "http.disconnect":
+                raise Disconnected
+            chunk = message.get("body", b"")
+            num_bytes += len(chunk)
+            if num_bytes > cap_bytes:
+                raise _too_large(cap_bytes)
+            yield chunk
+
+    async def discard(self, cap_bytes: int) -> None:
+        """Reads what is still coming of the body and throws it away, up to a cap and two seconds.
+
+        A server that closed now would reset the connection under a caller that sends before it reads, and take the
+        answer with it. A caller that waits to be told to go on is not told so.
+        """
+        if self.wants_continue:
+            return
+        num_bytes = 0
+        try:
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                while not self.body_done and num_bytes <= cap_bytes:
+                    num_bytes += len((await self.next_message()).get("body", b""))
+        except TimeoutError:
+            return
+
+    async def hang_up(self) -> None:
+        """Waits until the caller hangs up. Only for a request whose body has come whole."""
+        while (await self.receive())["type"] != "http.disconnect":
+            continue
+
+
+def arrival_of(request: Request) -> Arrival:
+    """The arrival that the door left in a request's scope."""
+    arrival = request.scope[_KEY]
+    assert isinstance(arrival, Arrival), "the door stands before every route"
+    return arrival
+
+
+def deadline_of(request: Request, most_ms: int) -> float:
+    """When the answer is due, on `time.monotonic`'s clock: `most_ms` after arrival, or sooner by `x-deadline-ms`.
+
+    Raises:
+        InvalidOption: if `x-deadline-ms` is no whole number of at least 1.
+    """
+    given = request.headers.get("x-deadline-ms")
+    if given is not None and not (given.isascii() and given.isdigit() and 0 < len(given) < 10 and int(given) > 0):
+        raise InvalidOption("x-deadline-ms must be a whole number of milliseconds, at least 1.")
+    return arrival_of(request).at + min(int(given or most_ms), most_ms) / 1000
+
+
+def _check_stated_length(headers: Headers, cap_bytes: int) -> None:
+    stated = headers.get("content-length")
+    if stated is None:
+        return
+    if not (stated.isascii() and stated.isdigit()):
+        raise BadRequest("content-length is not a number.")
+    if len(stated) > 18 or int(stated) > cap_bytes:
+        raise _too_large(cap_bytes)
+
+
+def _too_large(cap_bytes: int) -> TooLarge:
+    return TooLarge(f"The body is over {cap_bytes / 1e6:g} MB.")

@@ -1,0 +1,124 @@
+"""The door: what happens to every request before any route and after it, in plain ASGI.
+
+Gives each request its id and its clock, asks for the key, counts and logs the answer, turns an unforeseen exception
+into a 500 that says nothing, and takes in the rest of a body that nobody read. Never buffers a body or an answer.
+"""
+
+import logging
+from typing import Final
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.admission import Admission
+from service.arrival import Arrival
+from service.errors import Internal, Unauthorized
+from service.logs import log_event
+from service.metrics import Metrics
+from service.problems import DISCONNECTED_STATUS, problem_response
+from service.settings import Settings
+
+# Probes and scrapers hold no keys; the page, the reference and their files are the same for everyone and hold no data.
+KEYLESS: Final = frozenset({"/livez", "/readyz", "/metrics", "/", "/docs", "/openapi.json"})
+KEYLESS_FOLDERS: Final = ("/page/", "/docs/")
+_QUIET: Final = frozenset({"/livez", "/readyz", "/metrics"})
+
+
+class Door:
+    """ASGI middleware, outermost."""
+
+    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics, admission: Admission) -> None:
+        self._app, self._settings, self._metrics, self._admission = app, settings, metrics, admission
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        arrival = Arrival.of(scope, receive)
+        passage = _Passage(scope, arrival, send, self._settings, self._metrics, self._admission)
+        try:
+            if self._lacks_key(scope):
+                refusal = problem_response(
+                    Unauthorized("A key is needed, and it was missing or wrong."), arrival.request_id
+                )
+                await refusal(scope, arrival.next_message, passage.send)
+            else:
+                await self._app(scope, arrival.next_message, passage.send)
+        except Exception as error:
+            log_event("request failed", level=logging.ERROR, error=error, request_id=arrival.request_id)
+            if not passage.started:
+                refusal = problem_response(Internal("The service failed on this request."), arrival.request_id)
+                await refusal(scope, arrival.next_message, passage.send)
+        finally:
+            passage.count()
+
+    def _lacks_key(self, scope: Scope) -> bool:
+        path = scope["path"]
+        if not self._settings.api_keys or path in KEYLESS or path.startswith(KEYLESS_FOLDERS):
+            return False
+        headers = Headers(scope=scope)
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        presented = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+        return not self._settings.accepts(presented)
+
+
+class _Passage:
+    """One answer on its way out."""
+
+    def __init__(
+        self, scope: Scope, arrival: Arrival, send: Send, settings: Settings, metrics: Metrics, admission: Admission
+    ) -> None:
+        self._scope, self._arrival, self._send = scope, arrival, send
+        self._settings, self._metrics, self._admission = settings, metrics, admission
+        self._status = 0
+
+    @property
+    def started(self) -> bool:
+        """Whether the answer's head is out."""
+        return self._status != 0
+
+    async def send(self, message: Message) -> None:
+        """Sends on what the app answers; before its last part, takes in what nobody read of the body."""
+        if message["type"] == "http.response.start":
+            self._open(message)
+        last = message["type"] == "http.response.body" and not message.get("more_body", False)
+        if last and not self._arrival.body_done:
+            # The answer goes out first, whole, so that a caller who reads while it sends may stop.
+            await self._send({**message, "more_body": True})
+            await self._arrival.discard(self._settings.max_body_bytes)
+            message = {"type": "http.response.body", "body": b"", "more_body": False}
+        await self._send(message)
+
+    def _open(self, message: Message) -> None:
+        self._status = message["status"]
+        headers = MutableHeaders(scope=message)
+        headers["x-request-id"] = self._arrival.request_id
+        headers["x-content-type-options"] = "nosniff"
+        slug = headers.get("x-mien-problem")
+        if slug is not None:
+            del headers["x-mien-problem"]
+            self._metrics.rejected.labels(slug).inc()
+        if not self._arrival.body_done or self._admission.refusal() is not None:
+            headers["connection"] = "close"
+
+    def count(self) -> None:
+        """Counts and logs the answer, by the route's own path and never by what was asked for."""
+        route = getattr(self._scope.get("route"), "path", None) or _unrouted(self._scope["path"])
+        status = str(self._status or DISCONNECTED_STATUS)
+        self._metrics.requests.labels(route, status).inc()
+        if status == str(DISCONNECTED_STATUS):
+            self._metrics.disconnects.inc()
+        seconds = self._arrival.elapsed_seconds
+        if route not in _QUIET:
+            log_event(
+                "request",
+                request_id=self._arrival.request_id,
+                route=route,
+                status=int(status),
+                total_ms=round(seconds * 1000, 3),
+            )
+
+
+def _unrouted(path: str) -> str:
+    return next((folder for folder in KEYLESS_FOLDERS if path.startswith(folder)), "unmatched")

@@ -1,0 +1,108 @@
+"""Work: what the routes that do work share: admission, the body, and the watch over deadline and caller.
+
+Never holds a route, and never knows what the work is.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, Final, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.admission import Ticket
+from service.analysis import Timings
+from service.arrival import arrival_of, deadline_of
+from service.errors import DeadlinePassed, Disconnected, WouldMissDeadline
+from service.parts import parts_of
+from service.problems import MEDIA_TYPE
+from service.uploads import parse_object, read_whole
+
+T = TypeVar("T")
+JSON_TYPE: Final = "application/json"
+
+
+def admit(request: Request) -> tuple[Ticket, float]:
+    """Decides at the headers whether a request is taken.
+
+    Returns:
+        Its ticket, for a `with` block, and its deadline.
+
+    Raises:
+        ServiceError: `Starting`, `Draining`, `QueueFull`, `InvalidOption`, or `WouldMissDeadline` by prediction.
+    """
+    parts = parts_of(request)
+    deadline = deadline_of(request, parts.settings.deadline_ms)
+    ticket = parts.admission.admit()
+    if time.monotonic() + parts.analyzer.predicted_seconds() > deadline:
+        with ticket:
+            raise WouldMissDeadline("The queue is predicted to outlast the deadline.")
+    return ticket, deadline
+
+
+def chunks_of(request: Request, deadline: float) -> AsyncIterator[bytes]:
+    """The request's body as it comes, under the byte cap and the deadline."""
+    return arrival_of(request).chunks(request.headers, parts_of(request).settings.max_body_bytes, deadline)
+
+
+async def read_object(request: Request, deadline: float, fields: tuple[str, ...]) -> dict[str, object]:
+    """The request's body as a JSON object, parsed off the event loop."""
+    body = await read_whole(chunks_of(request, deadline))
+    return await parts_of(request).analyzer.blocking(parse_object, body, fields)
+
+
+async def watched(request: Request, work: Coroutine[Any, Any, T], deadline: float) -> T:
+    """Does work until it is done, the caller hangs up, or the deadline passes; what is left of it is cancelled.
+
+    Raises:
+        Disconnected: if the caller hung up.
+        DeadlinePassed: if the deadline passed.
+    """
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(arrival_of(request).hang_up())
+    try:
+        left = max(deadline - time.monotonic(), 0)
+        await asyncio.wait({task, gone}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise Disconnected if gone.done() else DeadlinePassed("The deadline passed before the answer was ready.")
+    finally:
+        task.cancel()
+        gone.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+def answered(request: Request, body: bytes, timings: Timings | None = None) -> Response:
+    """An answer in JSON; its stages are counted."""
+    stage_seconds = parts_of(request).metrics.stage_seconds
+    stages = {} if timings is None else timings.stages()
+    for stage, seconds in {**stages, "total": arrival_of(request).elapsed_seconds}.items():
+        stage_seconds.labels(stage).observe(seconds)
+    return Response(body, media_type=JSON_TYPE)
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """What the reference says of a route's refusals."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": _MEANINGS[status], "content": content} for status in statuses}
+
+
+def bodies(**kinds: object) -> dict[str, Any]:
+    """What the reference says of a route's bodies: schemas by content type, `__` in place of the slash."""
+    content = {kind.replace("__", "/").replace("ANY", "*").replace("form_data", "form-data"): {"schema": schema}
+               for kind, schema in kinds.items()}  # fmt: skip
+    return {"requestBody": {"required": True, "content": content}}
+
+
+_MEANINGS: Final = {
+    400: "Malformed request",
+    401: "Missing or wrong key",
+    413: "Too many bytes, pixels or images",
+    415: "Not an allowed image type, or not an allowed type of body",
+    422: "Unreadable image, no face, unknown task or option, or embeddings that cannot be compared",
+    429: "As many images are in flight as may be; come again after `Retry-After` seconds",
+    500: "A fault of the service",
+    503: "Starting, stopping, or predicted to miss the deadline",
+    504: "The deadline passed",
+}

@@ -1,0 +1,131 @@
+"""The server: uvicorn on one socket, with a stop that loses nothing.
+
+On SIGTERM or SIGINT: not ready at once; work is still taken for `drain_delay_seconds`, so that a balancer can look
+away; then new work is refused while accepted work is finished; then the socket is closed, and `Server.run` returns, so
+that the process ends with 0. Never ends while accepted work is unfinished, but for `drain_seconds` or a second SIGINT.
+"""
+
+import asyncio
+import signal
+import socket
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Final
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from service.admission import State
+from service.errors import StartupError
+from service.logs import log_event
+from service.parts import Parts
+from service.settings import Settings
+
+_BACKLOG: Final = 2048
+_POLL_SECONDS: Final = 0.05
+
+
+def listen(settings: Settings) -> socket.socket:
+    """Opens the socket to listen on.
+
+    Raises:
+        StartupError: one line, if the address is not to be had.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StartupError(f"cannot listen on {settings.host} port {settings.port}: {reason}") from error
+
+
+def make_server(
+    app: ASGIApp,
+    parts: Parts,
+    listener: socket.socket,
+    announce: Callable[[str], None] | None = None,
+    failure: Callable[[], StartupError | None] = lambda: None,
+) -> "Server":
+    """A server of an app on a socket: `run(sockets=[listener])` serves until told to stop, or the start-up has failed.
+
+    Args:
+        app: what answers.
+        parts: its parts.
+        listener: from `listen`.
+        announce: told the service's address once it is ready.
+        failure: why the start-up has failed, None as long as it has not.
+    """
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws="none",
+        lifespan="on",
+        backlog=_BACKLOG,
+        timeout_graceful_shutdown=int(parts.settings.drain_seconds),
+    )
+    return Server(config, parts, _url(listener), announce, failure)
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, whose stop goes through admission. See the module for the order of things."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        parts: Parts,
+        url: str,
+        announce: Callable[[str], None] | None,
+        failure: Callable[[], StartupError | None],
+    ) -> None:
+        super().__init__(config)
+        self._parts, self._url, self._announce, self._failure = parts, url, announce, failure
+        self._running_loop: asyncio.AbstractEventLoop | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Notes the loop, which a signal's handler cannot ask for."""
+        self._running_loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Announces readiness once; ends the main loop when told to stop, or when the start-up has failed."""
+        if self._announce is not None and self._parts.admission.ready:
+            announce, self._announce = self._announce, None
+            announce(self._url)
+        return await super().on_tick(counter) or self._failure() is not None
+
+    async def main_loop(self) -> None:
+        """Serves; then, told to stop, lets accepted work finish while the socket still answers."""
+        await super().main_loop()
+        admission, settings = self._parts.admission, self._parts.settings
+        admission.enter(State.LEAVING)
+        await self._wait(settings.drain_delay_seconds, lambda: False)
+        admission.enter(State.DRAINING)
+        if not await self._wait(settings.drain_seconds, lambda: admission.in_flight == 0):
+            log_event("stopped before accepted work was finished", level=30, images=admission.in_flight)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """Told to stop: not ready at once. The signal is not raised again in the end, as uvicorn would: the exit is 0."""
+        if self.should_exit and sig == signal.SIGINT:
+            self.force_exit = True
+        self.should_exit = True
+        if self._running_loop is not None:
+            # Not from here: a handler may interrupt whoever holds the metrics' lock.
+            self._running_loop.call_soon_threadsafe(self._leave)
+
+    def _leave(self) -> None:
+        settings = self._parts.settings
+        self._parts.admission.enter(State.LEAVING if settings.drain_delay_seconds else State.DRAINING)
+
+    async def _wait(self, most_seconds: float, done: Callable[[], bool]) -> bool:
+        end = time.monotonic() + most_seconds
+        while not done() and time.monotonic() < end and not self.force_exit:
+            await asyncio.sleep(_POLL_SECONDS)
+        return done()
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
