@@ -1,0 +1,259 @@
+"""The command `mien`: serves a pack, analyses and compares photographs without a server, and shows packs.
+
+Holds options and what is printed. Never analyses anything itself, and never shows a traceback for a user's mistake: one
+clear line on stderr and a non-zero exit.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, TypeVar
+
+import click
+from PIL import Image
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from model.runtime.labels import Task
+from model.runtime.pack import DEFAULT_PACK, Pack, PackError, find_pack, read_pack
+from service.analysis import Analysis, ImageResult, Options
+from service.answers import analysis_answer
+from service.app import open_analyzer, serve
+from service.blocking import BlockingAnalyzer
+from service.drawing import annotate
+from service.errors import ServiceError, StartupError
+from service.imaging import decode
+from service.names import nearest
+from service.pack_command import pack_group
+from service.photos import Answered, Photo, analyze_photos, read_photo
+from service.schemas import MIN_SCORE, AnalyzeAnswer, ImageAnswer
+from service.settings import Settings, read_settings
+from service.words import counted, faces_table, marks, verdict
+
+T = TypeVar("T")
+
+_DEADLINE_MS: Final = 600_000  # nobody waits for a queue here: a slow machine may take its time
+_TABLE_WIDTH: Final = 160  # where the output is no terminal, which has a width of its own
+_PICTURES: Final = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
+
+_pack_option = click.option(
+    "--pack", metavar="NAME|PATH",
+    help=f"Name of a pack that ships, or path of a pack's folder.  [default: MIEN_PACK, or {DEFAULT_PACK}]",
+)  # fmt: skip
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="mien", prog_name="mien")
+def main() -> None:
+    """Face analysis: every face on a photograph, with box, landmarks, age, gender, expression and attributes.
+
+    \b
+    Start here:
+      mien analyze photo.jpg                 a table of the faces on a photograph
+      mien analyze *.jpg --draw marked/      the photographs with the faces marked
+      mien verify a.jpg b.jpg                are these two the same person?
+      mien serve                             the HTTP service, its page and its reference
+    """  # noqa: D301 - click needs the control character
+
+
+@main.command("serve")
+@click.option("--host", help="Address to listen on.  [default: MIEN_HOST, or 127.0.0.1]")
+@click.option("--port", type=int, help="Port to listen on; 0 lets the system choose.  [default: MIEN_PORT, or 8000]")
+@_pack_option
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Where the graphs run.  [default: cpu]")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="The least that is logged.")
+def serve_command(
+    host: str | None, port: int | None, pack: str | None, device: str | None, log_level: str | None
+) -> None:
+    """Serve a pack over HTTP until Ctrl-C or SIGTERM.
+
+    The page is at /, the reference at /docs, metrics at /metrics. Every other setting is an environment variable that
+    begins with MIEN_ (MIEN_MAX_FILES, MIEN_API_KEYS and so on); the README lists them. Options win over variables.
+
+    \b
+    Examples:
+      mien serve
+      mien serve --port 9000 --pack path/to/my-pack
+    """  # noqa: D301 - click needs the control character
+    settings = _settings(host=host, port=port, pack=pack, device=device, log_level=log_level)
+    try:
+        serve(settings, lambda url: click.echo(f"serving {settings.pack} at {url}", err=True))
+    except (StartupError, PackError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+@main.command("analyze")
+@click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PHOTO...")
+@click.option("--json", "as_json", is_flag=True, help="Print the answer in JSON, exactly as POST /analyze gives it.")
+@click.option(
+    "--draw",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Write the photograph with its faces marked; for several photographs, a folder or a numbered name.",
+)
+@click.option("--tasks", metavar="TASK,...", help="What to answer, such as age,expression.  [default: all but race]")
+@click.option("--max-faces", type=click.IntRange(1), help="At most so many faces a photograph, largest first.")
+@click.option("--min-score", type=click.FloatRange(MIN_SCORE, 1), help="Least detection score.  [default: the pack's]")
+@click.option(
+    "--min-face", type=click.FloatRange(0), default=0, help="Least length of a face's shorter side in pixels."
+)
+@_pack_option
+def analyze_command(
+    photos: tuple[Path, ...], as_json: bool, draw: Path | None, tasks: str | None, max_faces: int | None,
+    min_score: float | None, min_face: float, pack: str | None,
+) -> None:  # fmt: skip
+    """Analyse photographs in this process, without a server.
+
+    A photograph that cannot be read gets one line on stderr, the others are answered, and the exit code is 1.
+
+    \b
+    Examples:
+      mien analyze group.jpg
+      mien analyze group.jpg --draw marked.png --tasks age,gender
+      mien analyze *.jpg --json > answers.json
+    """  # noqa: D301 - click needs the control character
+    settings = _settings(pack=pack, deadline_ms=_DEADLINE_MS)
+    chosen = _tasks(tasks, settings.pack)
+    target = None if draw is None else _targets(draw, photos)
+    with _opened(settings) as analyzer, _progress(len(photos)) as progress:
+        options = Options(chosen or analyzer.default_options.tasks, max_faces, min_score, min_face)
+        bar = progress.add_task("analysing", total=len(photos))
+
+        def done(number: int, photo: Photo, result: ImageResult) -> None:
+            progress.advance(bar)
+            if target is not None and result.error is None:
+                _draw(photo, _answer(result, analyzer.pack), target(number))
+
+        answered = _or_exit(lambda: analyze_photos(analyzer, photos, options, done))
+        served = analyzer.pack
+    if as_json:
+        click.echo(analysis_answer(answered.analysis, served, "float", answered.total_seconds))
+    _report(photos, answered, served, tables=not as_json)
+
+
+@main.command("verify")
+@click.argument("first", type=click.Path(path_type=Path), metavar="A")
+@click.argument("second", type=click.Path(path_type=Path), metavar="B")
+@click.option(
+    "--fmr",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Decide at the pack's threshold for this false-match rate.  [default: 0.001]",
+)
+@click.option("--threshold", type=click.FloatRange(-1, 1), help="Decide at this similarity instead.")
+@_pack_option
+def verify_command(first: Path, second: Path, fmr: float | None, threshold: float | None, pack: str | None) -> None:
+    """Say whether the largest faces of two photographs are one person's.
+
+    \b
+    Examples:
+      mien verify passport.jpg selfie.jpg
+      mien verify passport.jpg selfie.jpg --fmr 0.0001
+    """  # noqa: D301 - click needs the control character
+    settings = _settings(pack=pack, deadline_ms=_DEADLINE_MS)
+    photos = [read_photo(path) for path in (first, second)]
+    for photo in photos:
+        if photo.error is not None:
+            raise click.ClickException(f"{photo.path}: {photo.error.detail}")
+    with _opened(settings) as analyzer:
+        found = _or_exit(lambda: analyzer.verify(photos[0].data, photos[1].data, fmr=fmr, threshold=threshold))
+    decided = found.criterion
+    click.echo(verdict(found.same, found.similarity, decided.threshold, decided.fmr, found.confidence))
+
+
+main.add_command(pack_group)
+
+
+def _settings(**options: object) -> Settings:
+    """Settings from the environment, with the options that were given over them."""
+    try:
+        return read_settings(None, **{name: value for name, value in options.items() if value is not None})
+    except StartupError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _tasks(text: str | None, pack: str) -> tuple[Task, ...] | None:
+    """The named tasks, checked against the pack before its graphs are opened; None for the default ones."""
+    try:
+        known = read_pack(find_pack(pack)).tasks
+    except PackError as error:
+        raise click.ClickException(str(error)) from None
+    if text is None:
+        return None
+    asked = [name.strip() for name in text.split(",") if name.strip()]
+    for name in asked:
+        if name not in known:
+            raise click.UsageError(f"unknown task {nearest(name, known)}")
+    if not asked:
+        raise click.UsageError("--tasks names no task")
+    return tuple(task for task in known if task in asked)
+
+
+def _opened(settings: Settings) -> BlockingAnalyzer:
+    try:
+        return open_analyzer(settings)
+    except (StartupError, PackError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _or_exit(act: Callable[[], T]) -> T:
+    """What `act` returns; a refusal becomes the command's one line."""
+    try:
+        return act()
+    except ServiceError as error:
+        raise click.ClickException(error.detail) from None
+
+
+def _progress(num_photos: int) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    hidden = num_photos < 2 or not console.is_terminal
+    return Progress(*columns, console=console, transient=True, disable=hidden)
+
+
+def _answer(result: ImageResult, pack: Pack) -> ImageAnswer:
+    """One result in the shape of the HTTP answer."""
+    body = analysis_answer(Analysis((result,)), pack, "base64", 0.0)
+    return AnalyzeAnswer.model_validate_json(body).images[0]
+
+
+def _report(photos: Sequence[Path], answered: Answered, pack: Pack, *, tables: bool) -> None:
+    """Tables on stdout, a line for each photograph that was not analysed on stderr, and the exit code."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _TABLE_WIDTH
+    failed = False
+    for path, result in zip(photos, answered.analysis.images, strict=True):
+        if result.error is not None:
+            failed = True
+            click.echo(f"{path}: {result.error.detail}", err=True)
+        elif tables:
+            click.echo(f"{counted(len(result.faces), 'face')} in {path}")
+            if result.faces:
+                console.print(faces_table(_answer(result, pack)))
+    if failed:
+        sys.exit(1)
+
+
+def _targets(draw: Path, photos: Sequence[Path]) -> Callable[[int], Path]:
+    """Where each photograph's picture goes: the named file, a numbered one, or the photograph's name in a folder."""
+    is_file = draw.suffix.lower() in _PICTURES and not draw.is_dir()
+    if is_file and len(photos) == 1:
+        return lambda _: draw
+    if is_file:
+        return lambda number: draw.with_stem(f"{draw.stem}-{number + 1}")
+    if draw.suffix and not draw.is_dir():
+        raise click.UsageError(f"--draw {draw}: a picture's name ends in one of {', '.join(sorted(_PICTURES))}")
+    stems = [path.stem for path in photos]
+    return lambda number: (
+        draw / (f"{stems[number]}.png" if stems.count(stems[number]) == 1 else f"{stems[number]}-{number + 1}.png")
+    )
+
+
+def _draw(photo: Photo, answer: ImageAnswer, target: Path) -> None:
+    marked = annotate(decode(photo.data, max_pixels=(answer.width or 1) * (answer.height or 1)).pixels, marks(answer))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(marked).save(target)
+    except OSError as error:
+        raise click.ClickException(f"cannot write {target}: {error.strerror or 'not a picture'}") from None
+    click.echo(f"marked: {target}", err=True)

@@ -1,0 +1,83 @@
+"""The command `mien pack`: which packs there are, what is in one, and whether it is whole.
+
+Never changes a pack.
+"""
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from model.runtime.pack import PackError, find_pack, list_packs, read_pack, verify_pack
+from service.errors import StartupError
+from service.onnx_engine import open_engine
+
+_WIDTH = 120  # where the output is no terminal, which has a width of its own
+
+
+@click.group("pack")
+def pack_group() -> None:
+    """Packs: the models that the service loads."""
+
+
+@pack_group.command("list")
+def list_command() -> None:
+    """List the packs that ship with this installation."""
+    names = list_packs()
+    if not names:
+        raise click.ClickException("no pack ships with this installation; --pack takes a path")
+    for name in names:
+        try:
+            pack = read_pack(find_pack(name))
+        except PackError as error:
+            click.echo(str(error), err=True)
+            continue
+        click.echo(f"{name}  {pack.version}  {', '.join(pack.tasks)}")
+
+
+@pack_group.command("show")
+@click.argument("name", metavar="NAME|PATH")
+def show_command(name: str) -> None:
+    """Show what a pack answers, on what terms, and how well it was measured to."""
+    try:
+        folder = find_pack(name)
+        pack = read_pack(folder)
+    except PackError as error:
+        raise click.ClickException(str(error)) from None
+    console = Console(highlight=False, soft_wrap=True)
+    facts = {
+        "pack": f"{pack.name} {pack.version}",
+        "folder": str(folder),
+        "tasks": ", ".join(pack.tasks),
+        "licence": pack.license,
+        "allowed use": pack.allowed_use,
+        "trained on": ", ".join(f"{part.name} ({part.num_rows:,} rows)" for part in pack.training_data) or "not stated",
+        "embeddings": pack.embedding_space or "none",
+    }
+    if pack.verification is not None:
+        points = (f"{point.threshold:.3f} at FMR {point.fmr:g}" for point in pack.verification.thresholds)
+        facts["thresholds"] = f"{'; '.join(points)} (calibrated on {pack.verification.calibrated_on})"
+    for label, value in facts.items():
+        console.print(f"{label:<12} {value}", markup=False)
+    if pack.measured:
+        table = Table("task", "metric", "value", "data", "group", "samples", box=None, pad_edge=False)
+        for figure in pack.measured:
+            cells = (figure.task, figure.metric, f"{figure.value:.4g}", figure.dataset, figure.group)
+            table.add_row(*cells, f"{figure.num_samples:,}")
+        if not console.is_terminal:
+            console.width = _WIDTH
+        console.print(table, soft_wrap=False)
+
+
+@pack_group.command("check")
+@click.argument("name", metavar="NAME|PATH")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to run it.")
+def check_command(name: str, device: str) -> None:
+    """Check every file's hash, open the graphs, and run the known answer: what the service does before it is ready."""
+    try:
+        folder = find_pack(name)
+        pack = read_pack(folder)
+        verify_pack(folder, pack, checkpoints=True)
+        open_engine(str(folder.resolve()), "cuda" if device == "cuda" else "cpu").warm_up()
+    except (PackError, StartupError) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{pack.name} {pack.version}: {len(pack.files())} files whole, and the known answer is right")
