@@ -22,11 +22,11 @@ class LossWeights:
 
     teacher: float = 4.0
     relation: float = 30.0
-    margin: float = 0.1
+    margin: float = 0.02
     age: float = 1.0
     gender: float = 0.5
     race: float = 0.5
-    expression: float = 1.0
+    expression: float = 1.5
     attributes: float = 2.0
 
 

@@ -15,9 +15,9 @@ from model.training.objective import LossWeights, MarginConfig
 class RowsConfig:
     """Rows of each set in a batch; a set with 0 is not read."""
 
-    celeba: int = 26
-    utkface: int = 16
-    fer2013: int = 22
+    celeba: int = 13
+    utkface: int = 8
+    fer2013: int = 11
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,8 @@ class AnalyzerRecipe:
     margin: MarginConfig = field(default_factory=MarginConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     seed: int = 7
-    total_steps: int = 3000
-    warmup_steps: int = 150
+    total_steps: int = 4200
+    warmup_steps: int = 100
     learning_rate: float = 1e-3
     final_share: float = 0.01
     weight_decay: float = 0.05
