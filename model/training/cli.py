@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from model.training.evaluation.command import evaluate
+
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
@@ -56,3 +58,6 @@ def train(
             f"{error.name} is missing; install the train extra: pip install 'mien[train]'"
         ) from error
     run_training(recipe, data, out, resume=resume, init=init, cache=cache, changes=changes)
+
+
+main.add_command(evaluate)

@@ -12,15 +12,22 @@ from rich.text import Text
 from model.training.evaluation.groups import ALL
 from model.training.evaluation.report import EvaluationReport, Measure
 
-_IN_YEARS: Final = "_years"
+_SHARES: Final = ("accuracy", "balanced", "eer", "recall", "tar", "within")
 # Told in full by the report and the pictures; 40 attributes and every class's recall would bury the rest.
 _DETAILS: Final = ("recall_", "accuracy_", "balanced_accuracy_", "threshold_")
-_KEPT: Final = ("accuracy_10fold", "accuracy_10fold_std", "accuracy_mean", "balanced_accuracy_mean")
+_KEPT: Final = (
+    "accuracy_10fold",
+    "accuracy_10fold_std",
+    "accuracy_mean",
+    "balanced_accuracy_mean",
+    "recall_at_iou_0.5",
+)
 _BY_GROUP: Final = {
     "age": ("mae_years",),
     "gender": ("accuracy",),
     "race": ("accuracy",),
     "attributes": ("accuracy_mean",),
+    "detection": ("recall_at_iou_0.5",),
     "embedding": ("accuracy_10fold", "tar_at_fmr_1e-03", "fmr_at_threshold_of_1e-03"),
 }
 
@@ -33,14 +40,12 @@ def tables(report: EvaluationReport) -> Iterator[Table]:
 
 
 def shown(metric: str, value: float) -> str:
-    """A figure as a person reads it: years and thresholds as they are, tiny rates in full, other shares in per cent."""
-    if metric.endswith(_IN_YEARS) and not metric.startswith("within"):
-        return f"{value:.2f} years"
-    if metric.startswith(("threshold", "ece")):
-        return f"{value:.3f}"
+    """A figure as a person reads it: shares in per cent, years as years, anything else as it is."""
+    if metric.startswith(_SHARES):
+        return f"{100 * value:.1f} %"
     if metric.startswith("fmr_at"):
         return f"{100 * value:.3f} %"
-    return f"{100 * value:.1f} %"
+    return f"{value:.2f} years" if metric.endswith("_years") else f"{value:.3f}"
 
 
 def _overall(report: EvaluationReport) -> Table:

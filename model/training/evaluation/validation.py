@@ -167,6 +167,8 @@ def _check(task: str, answer: NDArray[np.float32], num_images: int) -> None:
         raise EvaluationError(f"the model gave {len(answer)} answers of {task} for {num_images} faces")
     if not np.isfinite(answer).all():
         raise EvaluationError(f"the model's {task} is not finite: its weights are broken")
+    if task == "embedding" and not np.any(answer, axis=1).all():
+        raise EvaluationError("the model gave an embedding of zeros, which has no direction to compare")
 
 
 def _few(table: FaceTable, pairs: PairList | None, limit: int) -> tuple[FaceTable, PairList | None]:

@@ -1,0 +1,100 @@
+"""`mien-train evaluate`: the command line, and what a person sees of a report.
+
+Holds options, printing and the way from an error to one clear line. Never measures, and imports torch only when it
+runs, so that `--help` answers at once.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+if TYPE_CHECKING:
+    from model.training.evaluation.examination import Request
+    from model.training.evaluation.report import EvaluationReport
+
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+_DEVICE = click.Choice(["auto", "cpu", "cuda"])
+_TABLE_WIDTH = 150  # columns, where the output is no terminal that states its own
+
+
+@click.command()
+@click.argument("target", metavar="CHECKPOINT_OR_PACK")
+@click.option("--data", required=True, type=_FOLDER, help="Folder with the parquet files.")
+@click.option("--out", type=_FOLDER, help="Folder for the report.  [default: the training run's report/, else report/]")
+@click.option("--device", type=_DEVICE, default="auto", show_default=True, help="Where the network runs.")
+@click.option("--limit", type=click.IntRange(min=1), help="About so many images a set: a quick look, rough figures.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Crops a run.")
+@click.option("--threads", type=click.IntRange(min=0), default=0, help="Threads on the CPU.  [default: one a core]")
+def evaluate(
+    target: str,
+    data: Path,
+    out: Path | None,
+    device: Literal["auto", "cpu", "cuda"],
+    limit: int | None,
+    batch_size: int,
+    threads: int,
+) -> None:
+    """Measures a model on every validation set in --data.
+
+    CHECKPOINT_OR_PACK is a checkpoint's folder (runs/nano/ema), a training run's (runs/nano), a pack's folder, or the
+    name of a shipped pack. Prints the figures, and writes report.json and pictures (ROC, DET, confusion matrices,
+    attributes, groups, training curves) into --out.
+
+    \b
+    mien-train evaluate runs/nano --data ../shared/data
+    mien-train evaluate runs/nano --data ../shared/data --limit 500
+    mien-train evaluate nano --data ../shared/data --out /tmp/nano-report
+    """  # noqa: D301 - click reads the backspace character, which a raw string would not hold
+    try:
+        from model.training.evaluation.examination import Request
+    except ModuleNotFoundError as error:
+        message = f"{error.name} is missing; install the train extra: pip install 'mien[train]'"
+        raise click.ClickException(message) from error
+    request = Request(target, data, device, limit, batch_size, threads)
+    report, folder = _write(request, out)
+    _show(report, folder)
+
+
+def _write(request: "Request", out: Path | None) -> tuple["EvaluationReport", Path]:
+    from model.checkpoint import CheckpointError
+    from model.runtime.pack import PackError
+    from model.runtime.session import SessionError
+    from model.training.dataset import DataError
+    from model.training.evaluation.curves import draw_report
+    from model.training.evaluation.examination import examine, run_folder
+    from model.training.evaluation.history import LOG, HistoryError, draw_training
+    from model.training.evaluation.report import write_report
+    from model.training.evaluation.subjects import SubjectError
+    from model.training.evaluation.validation import EvaluationError
+
+    run = run_folder(request.target, LOG)
+    folder = out or (Path("report") if run is None else run / "report")
+    try:
+        report = examine(request)
+        write_report(report, folder)
+        draw_report(report, folder)
+        if run is not None:
+            draw_training(run / LOG, folder / "training.png")
+    except HistoryError as error:
+        report = report.extended(notes=[f"no training curves: {error}"])
+    except (CheckpointError, DataError, EvaluationError, PackError, SessionError, SubjectError) as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"cannot write {folder}: {error.strerror}") from error
+    return report, folder
+
+
+def _show(report: "EvaluationReport", folder: Path) -> None:
+    from rich.console import Console
+
+    from model.training.evaluation.tables import tables
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_TABLE_WIDTH)
+    for table in tables(report):
+        console.print(table)
+    for note in report.notes:
+        click.echo(f"note: {note}")
+    click.echo(f"report and pictures: {folder}")

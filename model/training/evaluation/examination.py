@@ -1,0 +1,143 @@
+"""Examination: from what a person names to a report: which kind of model it is, how it is opened, what is measured.
+
+Holds the choice between a checkpoint of the analyzer, one of the detector, and a pack, which is both. Never reads the
+command line and never prints.
+"""
+
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from model.checkpoint import CONFIG, CheckpointError
+from model.runtime.detection import Detector
+from model.runtime.pack import MANIFEST, PackError, find_pack, read_pack, verify_pack
+from model.training.dataset import DataError
+from model.training.detection.evaluate import evaluate_on
+from model.training.detection.operating_point import open_checkpoint as open_detector
+from model.training.detection.scenes import read_scenes
+from model.training.evaluation.report import EvaluationReport
+from model.training.evaluation.subjects import (
+    DeviceChoice,
+    Subject,
+    SubjectError,
+    checkpoint_folder,
+    open_checkpoint,
+    open_on,
+    open_pack,
+)
+from model.training.evaluation.validation import BATCH_SIZE, evaluate
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to evaluate, on what and how.
+
+    Attributes:
+        target: a checkpoint's folder, a training run's, a pack's, or a shipped pack's name.
+        data: folder with the parquet files.
+        device: `auto` takes CUDA where it can be had.
+        limit: about so many images a set, for a quick look; None for all.
+        batch_size: crops a run of the network.
+        num_threads: on the CPU; 0 leaves torch's and onnxruntime's own choice.
+    """
+
+    target: str
+    data: Path
+    device: DeviceChoice = "auto"
+    limit: int | None = None
+    batch_size: int = BATCH_SIZE
+    num_threads: int = 0
+
+    @property
+    def command(self) -> str:
+        """The command that makes the same report."""
+        limit = "" if self.limit is None else f" --limit {self.limit}"
+        return f"mien-train evaluate {self.target} --data {self.data}{limit}"
+
+
+def examine(request: Request) -> EvaluationReport:
+    """Measures what the request names.
+
+    Raises:
+        SubjectError, CheckpointError, PackError, SessionError: if it cannot be opened.
+        DataError: if the data cannot be used.
+        EvaluationError: if its answers cannot be measured.
+    """
+    folder = checkpoint_folder(Path(request.target))
+    if folder is None:
+        return _examine_pack(request)
+    if kind_of(folder) == "detector":
+        notes = ("a detector's checkpoint runs on the CPU",) if request.device == "cuda" else ()
+        report = EvaluationReport(str(folder), request.command, notes=notes)
+        return _with_detection(report, open_detector(folder), request)
+    return _measured(open_checkpoint(folder, request.device, request.num_threads), request)
+
+
+def kind_of(checkpoint: Path) -> Literal["analyzer", "detector"]:
+    """Which of both networks a checkpoint holds, by its `config.json`.
+
+    Raises:
+        CheckpointError: if that cannot be read.
+    """
+    try:
+        described = json.loads((checkpoint / CONFIG).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"no checkpoint at {checkpoint}: cannot read {CONFIG}") from error
+    except ValueError as error:
+        raise CheckpointError(f"{checkpoint / CONFIG} is not JSON: {error}") from error
+    return "detector" if isinstance(described, dict) and "operating_point" in described else "analyzer"
+
+
+def run_folder(target: str, log_name: str) -> Path | None:
+    """The folder of the training run that a target belongs to, known by its log; None if there is none."""
+    path = Path(target)
+    return next((folder for folder in (path, path.parent) if (folder / log_name).is_file()), None)
+
+
+def _examine_pack(request: Request) -> EvaluationReport:
+    folder = _pack_folder(request.target)
+    pack = read_pack(folder)
+    verify_pack(folder, pack)
+    subject = open_pack(folder, pack, request.device, request.num_threads)
+    if subject is None:
+        note = "no analyzer takes crops in the validation sets' alignment"
+        report = EvaluationReport(f"{pack.name} {pack.version}", request.command, notes=(note,))
+    else:
+        report = _measured(subject, request)
+    session = open_on(folder / pack.detector.file, request.device, request.num_threads)
+    try:
+        return _with_detection(report, Detector(session, pack.detector), request)
+    except DataError as error:  # the analyzer's figures stand without the detector's
+        return report.extended(notes=[f"detection: {error}, left out"])
+
+
+def _pack_folder(target: str) -> Path:
+    path = Path(target).expanduser()
+    if path.exists() and not (path / MANIFEST).is_file() and os.sep in target:
+        raise SubjectError(f"{target} is neither a checkpoint (weights.safetensors) nor a pack ({MANIFEST})")
+    try:
+        return find_pack(target)
+    except PackError as error:
+        raise SubjectError(f"no checkpoint at {target}, and {error}") from error
+
+
+def _measured(subject: Subject, request: Request) -> EvaluationReport:
+    report = evaluate(
+        subject.predict,
+        request.data,
+        model=subject.name,
+        command=request.command,
+        limit=request.limit,
+        batch_size=request.batch_size,
+    )
+    return report.extended(notes=subject.notes)
+
+
+def _with_detection(report: EvaluationReport, detector: Detector, request: Request) -> EvaluationReport:
+    scenes = list(read_scenes(request.data, "val"))
+    # Every k-th scene keeps the mixture of photographs and rooms.
+    every = 1 if request.limit is None else max(math.ceil(len(scenes) / request.limit), 1)
+    return report.extended(evaluate_on(detector, scenes[::every]).measures())
