@@ -13,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 ARGS ?=
-TREES := service model export tests docs $(wildcard benchmarks)
+TREES := service model export tests docs benchmarks
 DOCKERFILES := Dockerfile docker/Dockerfile.gpu
 SCRIPTS := .ci/run $(wildcard docker/*.sh)
 
@@ -62,6 +62,15 @@ fix: $(VENV)/.test  ## format, and mend what the linter can mend
 	@$(BIN)/ruff format $(TREES)
 	@$(BIN)/ruff check --fix $(TREES)
 
+bench: $(VENV)/.test  ## images a second: the real service against a raw loop of the same graphs
+	@$(BIN)/python benchmarks/bench.py $(ARGS)
+
+soak: $(VENV)/.test  ## thousands of good, bad and hung-up requests, and what the service holds afterwards
+	@$(BIN)/python benchmarks/soak.py $(ARGS)
+
+fuzz: $(VENV)/.fuzz  ## generated requests at the real service, by its own OpenAPI description
+	@$(BIN)/python benchmarks/fuzz.py $(ARGS)
+
 clean:  ## remove what building and testing left, .venv too
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -97,4 +106,10 @@ $(VENV)/.test: $(VENV)/.demo
 	@rm -f $@
 	@echo "[set-up] installing what training and the tests need: PyTorch among it, 5.5 GB in a few minutes"
 	@$(PIP) install --no-warn-conflicts -e '.[train,test]'
+	@touch $@
+
+$(VENV)/.fuzz: $(VENV)/.test
+	@rm -f $@
+	@echo "[set-up] installing schemathesis"
+	@$(PIP) install --no-warn-conflicts -e '.[fuzz]'
 	@touch $@
