@@ -46,7 +46,7 @@ def trace(analyzer: Analyzer) -> bytes:
     _use_plain_attention(analyzer)
     sample_NSSC = torch.zeros((TRACED_BATCH, analyzer.side_px, analyzer.side_px, 3), dtype=torch.uint8)
     try:
-        with _quiet(), torch.inference_mode(False), torch.no_grad():
+        with quiet(), torch.inference_mode(False), torch.no_grad():
             program = torch.onnx.export(
                 analyzer,
                 (sample_NSSC,),
@@ -59,14 +59,14 @@ def trace(analyzer: Analyzer) -> bytes:
                 verbose=False,
             )
     except Exception as error:  # the exporter raises a family of its own, without a common base
-        raise ExportError(f"the network cannot be traced with a dynamic batch: {_cause(error)}") from error
+        raise ExportError(f"the network cannot be traced with a dynamic batch: {cause(error)}") from error
     if program is None:
         raise ExportError("this torch has no exporter that returns a program; torch 2.5 or later is needed")
     model = program.model_proto
     _require_dynamic_batch(model.graph)
     _drop_empty_pads(model.graph)
-    _store_as_half(model.graph)
-    _anonymise(model)
+    store_as_half(model.graph)
+    anonymise(model)
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString(deterministic=True))
 
@@ -125,7 +125,8 @@ def _is_zero(pads: np.ndarray | None) -> bool:
     return pads is not None and not pads.any()
 
 
-def _store_as_half(graph: onnx.GraphProto) -> None:
+def store_as_half(graph: onnx.GraphProto) -> None:
+    """Stores matrices and kernels that half precision holds exactly in it, each with a node that casts it back."""
     casts = []
     for tensor in list(graph.initializer):
         if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < _MIN_STORED_AS_HALF or len(tensor.dims) < 2:
@@ -143,7 +144,7 @@ def _store_as_half(graph: onnx.GraphProto) -> None:
     graph.node.extend(nodes)
 
 
-def _anonymise(model: onnx.ModelProto) -> None:
+def anonymise(model: onnx.ModelProto) -> None:
     """Drops what an exporter notes beside a graph: stack traces with this machine's paths, for one."""
     model.producer_name, model.producer_version, model.doc_string = "mien", "", ""
     model.graph.name, model.graph.doc_string = "analyzer", ""
@@ -155,7 +156,7 @@ def _anonymise(model: onnx.ModelProto) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keeps the exporter's progress, logs and warnings off the terminal: what matters is raised or checked."""
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
@@ -170,8 +171,13 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _cause(error: BaseException) -> str:
+def cause(error: BaseException) -> str:
+    """What an exporter's chain of errors began with, in one line."""
     while error.__cause__ is not None:
         error = error.__cause__
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0][:200]
+
+
+# The detector's export wears these names until it follows.
+_anonymise, _cause, _quiet, _store_as_half = anonymise, cause, quiet, store_as_half

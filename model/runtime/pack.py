@@ -40,7 +40,7 @@ class PackFile(_Part):
 class DetectorPart(PackFile):
     """An SCRFD-format detector with key points.
 
-    Its input is NCHW float32 RGB, `(pixel - mean) / std`; its outputs are scores, boxes, key points at strides 8, 16, 32.
+    Its input is NCHW float32 RGB, `(pixel - mean) / std`; its outputs are scores, boxes, key points at strides 8 to 32.
     """
 
     input_width: int = Field(default=640, ge=32, multiple_of=32)
@@ -64,7 +64,8 @@ class AnalyzerPart(PackFile):
 
     side_px: int = Field(default=112, ge=16, le=1024)
     alignment: Alignment = "arcface-5pt"
-    box_scale: float | None = Field(default=None, gt=0)  # of the crop's side to the box's longer one; `box` alignment only
+    # Of the crop's side to the box's longer one; `box` alignment only.
+    box_scale: float | None = Field(default=None, gt=0)
     tasks: tuple[Task, ...] = Field(min_length=1)
     labels: dict[Task, tuple[str, ...]]
     embedding_dim: int | None = Field(default=None, ge=1)
@@ -119,6 +120,7 @@ class TrainingRun(_Part):
     num_images: int = Field(ge=1)  # drawn over all steps, so most of them many times
     seconds: float | None = Field(default=None, gt=0)
     machine: str | None = None
+    teacher: str | None = None  # whose embeddings it was taught to imitate
 
 
 class Pack(_Part):

@@ -1,5 +1,8 @@
 """Fixtures of the export's tests: a real network of the real classes, small enough to be traced in seconds."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -60,3 +63,17 @@ def crops() -> NDArray[np.uint8]:
     rng = np.random.default_rng(5)
     noise = rng.integers(0, 256, (7, 112, 112, 3))
     return (noise // np.arange(1, 8)[:, None, None, None] + 5 * np.arange(7)[:, None, None, None]).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def made_pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny pack, exported once; a test that changes it copies it first (see `own_pack`)."""
+    from tests.export.packs import make_pack
+
+    return make_pack(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture
+def own_pack(made_pack: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny pack that a test may spoil."""
+    return Path(shutil.copytree(made_pack, tmp_path / "own" / "tiny"))

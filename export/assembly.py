@@ -1,0 +1,228 @@
+"""Assembly: from a checkpoint and a detector to a checked, measured, calibrated pack.
+
+Holds the order of things; each is done elsewhere. Never leaves half a pack: everything happens in a staged folder.
+"""
+
+import platform
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.calibrate import CALIBRATION_SET, calibrate
+from export.check import Drift, GraphCheck, Predict, compare, drift, predict_by
+from export.crops import crops_from_data, crops_from_photographs, installed_photographs
+from export.errors import ExportError
+from export.graph import OPSET, predict_with, trace
+from export.pack_check import ANALYZER, LABELS, check_pack
+from export.pack_writer import pack_file, write_checkpoint, write_manifest
+from export.precision import embedding_space, rounded, stored_state
+from export.progress import Stages
+from export.provenance import default_license, training_sets
+from export.sources import AnalyzerSource, DetectorSource, open_detector, place_detector, read_analyzer
+from export.staging import staged
+from model.analyzer import Analyzer
+from model.runtime.known_answer import known_answer, known_crops
+from model.runtime.pack import AnalyzerPart, Figure, KnownAnswer, Pack
+from model.runtime.session import open_session, runtime_version
+from model.training.evaluation.examination import Request, examine
+
+ANALYZER_FILE: Final = "analyzer.onnx"
+_SEED: Final = 1
+# Of the known answer, absolute (probabilities, years). Another processor adds in another order and moves an answer by
+# some 1e-5; other weights, another channel order or another scaling of pixels move one task's at least by far more.
+_KNOWN_TOLERANCE: Final = 5e-3
+_PACKAGES: Final = ("torch", "timm", "onnx", "onnxscript")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a person asked for.
+
+    Attributes:
+        checkpoint: the analyzer's, or its training run's folder.
+        detector: a checkpoint, a run, an ONNX file, or a pack.
+        name: of the pack.
+        version: of the pack.
+        out: the folder of packs.
+        data: the data folder, to measure and calibrate on; None for neither.
+        license: None takes what follows from the training data.
+        allowed_use: likewise.
+        trained_on: the machine, in words.
+        photographs: to check on where there is no data.
+        calibrate: whether to.
+        force: replace a folder that is no pack.
+        command: what was typed, for the manifest.
+    """
+
+    checkpoint: Path
+    detector: str
+    name: str
+    version: str
+    out: Path
+    data: Path | None = None
+    license: str | None = None
+    allowed_use: str | None = None
+    trained_on: str | None = None
+    photographs: tuple[Path, ...] = ()
+    calibrate: bool = True
+    force: bool = False
+    command: str = "mien-export checkpoint"
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """The analyzer's graph and what was found of it."""
+
+    check: GraphCheck
+    drift: Drift | None
+    known: KnownAnswer
+    crops_from: str
+
+
+def export_checkpoint(order: Order, stages: Stages) -> Path:
+    """Makes a pack.
+
+    Returns:
+        The pack's folder.
+
+    Raises:
+        ExportError: if anything asked for cannot be used, or a check fails; nothing is left on disk then.
+        DataError: if the data folder cannot be used.
+    """
+    source = read_analyzer(order.checkpoint, order.trained_on)
+    _license(order, source, None)
+    with staged(order.out, order.name, force=order.force) as folder:
+        with stages.stage("detector"):
+            detector = place_detector(order.detector, folder, order.trained_on)
+        with stages.stage("analyzer: tracing"):
+            twin = Analyzer(rounded(source.network)).eval()
+            (folder / ANALYZER_FILE).write_bytes(trace(twin))
+        with stages.stage("analyzer: comparing with the network"):
+            checked = _check(order, source, detector, twin, folder)
+        pack = _manifest(order, source, detector, twin, checked, folder)
+        write_manifest(folder, pack)
+        if order.data is not None:
+            with stages.stage("measuring on the validation sets", has_bars=True):
+                pack = pack.model_copy(update={"measured": (*pack.measured, *_measure(order, folder))})
+            if order.calibrate and "embedding" in pack.tasks:
+                with stages.progress() as progress:
+                    found = calibrate(folder, pack, order.data, progress, CALIBRATION_SET)
+                pack = pack.model_copy(update={"verification": found})
+        with stages.stage("checking the whole pack"):
+            write_manifest(folder, pack)
+            check_pack(folder)
+    return order.out / order.name
+
+
+def _check(order: Order, source: AnalyzerSource, detector: DetectorSource, twin: Analyzer, folder: Path) -> _Checked:
+    session = open_session(folder / ANALYZER_FILE)
+    crops, crops_from = _crops(order, detector, folder, twin.side_px)
+    network: Predict = predict_with(twin)
+    check = compare(session, network, crops, twin.side_px)
+    measured = drift(predict_with(Analyzer(source.network).eval()), network, crops)
+    known = known_answer(_SEED, predict_by(session)(known_crops(_SEED, twin.side_px, 1)), _KNOWN_TOLERANCE)
+    return _Checked(check, measured, known, crops_from)
+
+
+def _crops(order: Order, detector: DetectorSource, folder: Path, side_px: int) -> tuple[NDArray[np.uint8], str]:
+    if order.data is not None and not order.photographs:
+        return crops_from_data(order.data, side_px), "the validation sets"
+    photographs = order.photographs or installed_photographs()
+    crops = crops_from_photographs(photographs, open_detector(folder, detector.part), side_px)
+    return crops, ", ".join(path.name for path in photographs)
+
+
+def _manifest(
+    order: Order, source: AnalyzerSource, detector: DetectorSource, twin: Analyzer, checked: _Checked, folder: Path
+) -> Pack:
+    state = stored_state(source.network)
+    license_text, allowed_use = _license(order, source, detector)
+    names = tuple(dict.fromkeys((*source.provenance.sets, *detector.sets)))
+    counted = training_sets(names, order.data) if order.data is not None else ()
+    runs = (*(() if source.provenance.run is None else (source.provenance.run,)), *detector.runs)
+    config = twin.network.config
+    plain = pack_file(folder, ANALYZER_FILE)
+    part = AnalyzerPart(
+        file=plain.file,
+        sha256=plain.sha256,
+        side_px=twin.side_px,
+        tasks=twin.tasks,
+        labels={task: LABELS[task] for task in twin.tasks if task in LABELS},
+        embedding_dim=config.embedding_dim if "embedding" in twin.tasks else None,
+        opset=OPSET,
+        known_answer=checked.known,
+    )
+    return Pack(
+        name=order.name,
+        version=order.version,
+        license=license_text,
+        allowed_use=allowed_use,
+        training_data=(*source.provenance.counted, *counted, *(e for e in detector.counted if e.name not in names)),
+        training=runs,
+        detector=detector.part,
+        analyzers=(part,),
+        embedding_space=embedding_space(state) if "embedding" in twin.tasks else None,
+        measured=_drift_figures(order, checked),
+        checkpoints=(*write_checkpoint(folder, ANALYZER, state, config.to_json()), *detector.checkpoints),
+        exported_with=_exported_with(order, checked),
+    )
+
+
+def _license(order: Order, source: AnalyzerSource, detector: DetectorSource | None) -> tuple[str, str]:
+    counted = (*source.provenance.counted, *(() if detector is None else detector.counted))
+    sets = (*source.provenance.sets, *(() if detector is None else detector.sets), *(entry.name for entry in counted))
+    default = default_license(tuple(dict.fromkeys(sets)))
+    if order.license is not None:
+        return order.license, order.allowed_use or "As the licence says."
+    if default is None:
+        raise ExportError("which data the checkpoint was trained on is not recorded beside it: state --license")
+    return default[0], order.allowed_use or default[1]
+
+
+def _drift_figures(order: Order, checked: _Checked) -> tuple[Figure, ...]:
+    if checked.drift is None:
+        return ()
+    found: dict[tuple[str, str], float | None] = {
+        ("embedding", "cosine_to_float32_weights_min"): checked.drift.min_cosine,
+        ("age", "change_from_float32_weights_max_years"): checked.drift.max_age_years,
+    }
+    return tuple(
+        Figure(
+            task=task,
+            metric=metric,
+            value=value,
+            dataset=f"real crops of {checked.crops_from}",
+            num_samples=checked.drift.num_crops,
+            command=order.command,
+        )
+        for (task, metric), value in found.items()
+        if value is not None
+    )
+
+
+def _exported_with(order: Order, checked: _Checked) -> dict[str, str]:
+    worst = ", ".join(f"{task} {value:.1e}" for task, value in checked.check.worst.items())
+    sizes = ", ".join(str(size) for size in checked.check.batch_sizes)
+    real = (
+        f"{checked.check.num_crops} real crops of {checked.crops_from}" if checked.check.num_crops else "no real crops"
+    )
+    return {
+        "command": order.command,
+        "mien": metadata.version("mien"),
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in _PACKAGES},
+        "onnxruntime": runtime_version(),
+        "compared": f"with its network at batch sizes {sizes} on {real} and edge inputs; largest differences: {worst}",
+    }
+
+
+def _measure(order: Order, folder: Path) -> tuple[Figure, ...]:
+    """Figures of both networks by `mien-train evaluate`, under the command that gives them again on the whole pack."""
+    assert order.data is not None
+    report = examine(Request(str(folder), order.data, device="cpu", num_threads=1))
+    finished = Request(str(order.out / order.name), order.data)
+    return replace(report, command=finished.command).figures()

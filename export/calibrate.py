@@ -1,0 +1,124 @@
+"""Calibration: at which cosine similarity a pack accepts a pair, for stated false-match rates.
+
+Holds the way from a pack's own graph and a set of identified faces to `Verification`. Never computes a rate itself (see
+`model.training.evaluation.verification`) and never calibrates on rows that were trained on.
+Shape suffixes: N faces; D embedding length; S crop side.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import Progress
+
+from export.errors import ExportError
+from export.pack_writer import write_manifest
+from model.runtime.pack import Pack, Threshold, Verification, read_pack, verify_pack
+from model.training.dataset import FaceTable, read_faces
+from model.training.evaluation.subjects import open_pack
+from model.training.evaluation.validation import Predict, predict_all
+from model.training.evaluation.verification import OperatingPoint, all_pairs, thresholds_at_fmr
+
+FMRS: Final = (1e-2, 1e-3, 1e-4)
+CALIBRATION_SET: Final = "lfw"
+_MIN_FALSE_MATCHES: Final = 10  # a rate measured on fewer is noise: its relative deviation is 1 / sqrt(count)
+
+
+def calibrate(folder: Path, pack: Pack, data: Path, progress: Progress, dataset: str = CALIBRATION_SET) -> Verification:
+    """Calibrates a pack on every pair of a validation set, with the embeddings of the pack's own graph.
+
+    Args:
+        folder: the pack's.
+        pack: its manifest.
+        data: the folder that holds the set.
+        progress: gets a bar for the embeddings and one for the pairs.
+        dataset: the set's name.
+
+    Raises:
+        ExportError: if the pack has no embeddings or the set has too few pairs.
+        DataError: if the set is missing or unreadable.
+    """
+    subject = open_pack(folder, pack, "cpu")
+    if subject is None or "embedding" not in pack.tasks:
+        raise ExportError(f"pack {pack.name} has no embeddings of aligned crops, so there is nothing to calibrate")
+    table = read_faces(data, dataset, "val")
+    known = np.flatnonzero(table.identity != -1)
+    embeddings_ND = _embed(subject.predict, table, known, progress)
+    bar = progress.add_task(f"calibrating on all pairs of {dataset}", total=len(known))
+    return thresholds(
+        embeddings_ND,
+        table.identity[known],
+        f"{dataset.upper()} validation images, every pair",
+        advance=lambda num: progress.advance(bar, num),
+    )
+
+
+def recalibrate(folder: Path, data: Path, progress: Progress, dataset: str = CALIBRATION_SET) -> Verification:
+    """Calibrates a pack that stands on disk, and rewrites its manifest and card; its files and their hashes stay.
+
+    Raises:
+        ExportError: as `calibrate`, or if the pack cannot be written.
+        PackError: if the pack is unreadable or a file is not the one that it states.
+        DataError: if the set is missing or unreadable.
+    """
+    pack = read_pack(folder)
+    verify_pack(folder, pack)
+    found = calibrate(folder, pack, data, progress, dataset)
+    write_manifest(folder, pack.model_copy(update={"verification": found}))
+    return found
+
+
+def thresholds(
+    embeddings_ND: NDArray[np.float32],
+    identity_N: NDArray[np.int64],
+    calibrated_on: str,
+    fmrs: Sequence[float] = FMRS,
+    advance: Callable[[int], None] | None = None,
+) -> Verification:
+    """Thresholds at stated false-match rates over every pair of a set's embeddings.
+
+    A threshold is the lowest at which no more than the stated share of all impostor pairs is accepted. A rate that
+    would rest on fewer than ten false matches is left out.
+
+    Args:
+        embeddings_ND: one a face.
+        identity_N: who each is.
+        calibrated_on: how the pack names the set.
+        fmrs: the false-match rates.
+        advance: told how many faces were compared, after each block.
+
+    Raises:
+        ExportError: if no rate can be measured, or an impostor pair is so alike that no threshold keeps the rate.
+    """
+    scores = all_pairs(embeddings_ND, identity_N, progress=advance)
+    kept = [fmr for fmr in fmrs if fmr * len(scores.impostor) >= _MIN_FALSE_MATCHES]
+    if not kept or not len(scores.genuine):
+        raise ExportError(
+            f"{len(scores.impostor):,} impostor and {len(scores.genuine):,} genuine pairs are too few to calibrate on"
+        )
+    points = thresholds_at_fmr(scores.impostor, scores.genuine, kept)
+    return Verification(
+        calibrated_on=calibrated_on,
+        num_images=len(embeddings_ND),
+        num_impostor_pairs=len(scores.impostor),
+        num_genuine_pairs=len(scores.genuine),
+        thresholds=tuple(_threshold(point) for point in points),
+    )
+
+
+def _threshold(point: OperatingPoint) -> Threshold:
+    if point.threshold > 1:
+        raise ExportError(f"an FMR of {point.fmr:g} cannot be kept: too many impostor pairs have similarity 1")
+    return Threshold(fmr=point.fmr, threshold=point.threshold, tar=point.tar)
+
+
+def _embed(predict: Predict, table: FaceTable, rows: NDArray[np.int64], progress: Progress) -> NDArray[np.float32]:
+    bar = progress.add_task(f"embedding {table.dataset}", total=len(rows))
+    answers = predict_all(
+        lambda images: {"embedding": predict(images)["embedding"]},
+        table.images[rows],
+        progress=lambda num: progress.advance(bar, num),
+    )
+    return answers["embedding"]

@@ -1,0 +1,177 @@
+"""`mien-export`: from checkpoints to packs, and the care of packs.
+
+Holds what reads the command line and turns errors into one clear line. Never does the work, and imports torch only when
+a command needs it, so that `--help` and `check` answer without it.
+"""
+
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Makes packs: what the service loads.
+
+    `checkpoint` and `calibrate` need the train extra: pip install 'mien[train]'
+    """
+
+
+@main.command()
+@click.argument("checkpoint", type=_FOLDER)
+@click.option(
+    "--detector",
+    required=True,
+    metavar="PATH|NAME",
+    help="A detector's checkpoint or training run, an SCRFD .onnx file, or a pack whose detector is taken.",
+)
+@click.option("--name", required=True, help="The pack's name, e.g. nano.")
+@click.option("--version", "pack_version", default="0.1.0", show_default=True, help="The pack's version.")
+@click.option("--out", type=_FOLDER, default=Path("packs"), show_default=True, help="Folder to put the pack into.")
+@click.option(
+    "--data", type=_FOLDER, default=None, help="Data folder to measure and calibrate on; without it, neither."
+)
+@click.option("--no-calibrate", is_flag=True, help="Do not calibrate verification thresholds.")
+@click.option("--license", "license_text", default=None, help="Licence.  [default: what the training data allows]")
+@click.option("--allowed-use", default=None, help="A sentence on allowed use.  [default: as for --license]")
+@click.option("--trained-on", default=None, metavar="TEXT", help="The machine it was trained on, for the card.")
+@click.option(
+    "--photo",
+    "photographs",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Check on the faces of this photograph; may be repeated.  [default: faces of --data]",
+)
+@click.option("--force", is_flag=True, help="Replace a folder of that name even if it is no pack.")
+def checkpoint(
+    checkpoint: Path,
+    detector: str,
+    name: str,
+    pack_version: str,
+    out: Path,
+    data: Path | None,
+    no_calibrate: bool,
+    license_text: str | None,
+    allowed_use: str | None,
+    trained_on: str | None,
+    photographs: tuple[Path, ...],
+    force: bool,
+) -> None:
+    r"""Makes a pack of CHECKPOINT (a checkpoint's folder or a training run's).
+
+    The graph is compared with the network at several batch sizes, on real faces and on edge inputs; thresholds are
+    calibrated on every pair of LFW's validation images; every figure of the validation sets is measured. A check that
+    fails leaves nothing behind.
+
+    \b
+    mien-export checkpoint runs/nano/ema --detector runs/detector/ema --name mine --data ../shared/data
+    mien-export checkpoint runs/nano/ema --detector nano --name mine --license MIT
+    """
+    _require_name(name)
+    with _one_line(), _interruptible():
+        from export.assembly import Order, export_checkpoint
+        from export.progress import Stages
+
+        order = Order(
+            checkpoint=checkpoint,
+            detector=detector,
+            name=name,
+            version=pack_version,
+            out=out,
+            data=data,
+            license=license_text,
+            allowed_use=allowed_use,
+            trained_on=trained_on,
+            photographs=photographs,
+            calibrate=not no_calibrate,
+            force=force,
+            command=_command(),
+        )
+        folder = export_checkpoint(order, Stages())
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    click.echo(f"{folder}: {size / 1e6:.1f} MB; serve it with: mien serve --pack {folder}")
+
+
+@main.command()
+@click.argument("pack")
+def check(pack: str) -> None:
+    """Checks PACK (a name or a path): hashes, graphs, known answers, and its network where torch is installed."""
+    with _one_line():
+        from export.pack_check import check_pack
+        from model.runtime.pack import find_pack
+
+        folder = find_pack(pack)
+        findings = check_pack(folder)
+    table = Table("checked", "found", title=str(folder), title_justify="left")
+    for finding in findings:
+        table.add_row(finding.what, finding.result)
+    Console().print(table)
+
+
+@main.command()
+@click.argument("pack")
+@click.option("--data", required=True, type=_FOLDER, help="Data folder with the set to calibrate on.")
+@click.option("--set", "dataset", default="lfw", show_default=True, help="The set: NAME-val.parquet in --data.")
+def calibrate(pack: str, data: Path, dataset: str) -> None:
+    """Calibrates the verification thresholds of PACK (a name or a path) anew, and rewrites its manifest and card."""
+    with _one_line(), _interruptible():
+        from export.calibrate import recalibrate
+        from export.progress import Stages
+        from model.runtime.pack import find_pack
+
+        with Stages().progress() as progress:
+            found = recalibrate(find_pack(pack), data, progress, dataset)
+    title = f"{found.num_impostor_pairs:,} impostor and {found.num_genuine_pairs:,} genuine pairs"
+    table = Table("false-match rate", "threshold", "genuine pairs accepted", title=title, title_justify="left")
+    for row in found.thresholds:
+        table.add_row(f"{row.fmr:g}", f"{row.threshold:.4f}", f"{100 * row.tar:.1f} %")
+    Console().print(table)
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """A mistake of the person who runs it is one line on the error stream, and exit code 1."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise click.ClickException(
+            f"{error.name} is missing; install the train extra: pip install 'mien[train]'"
+        ) from error
+    except (ValueError, RuntimeError) as error:  # each of this project's errors that a person can mend is one of these
+        if not type(error).__module__.startswith(("export.", "model.")):
+            raise
+        raise click.ClickException(str(error)) from error
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM unwinds as Ctrl-C does, so that nothing half made is left."""
+
+    def stop(_: int, __: FrameType | None) -> None:
+        sys.exit(128 + signal.SIGTERM)
+
+    old = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, old)
+
+
+def _require_name(name: str) -> None:
+    if not name[:1].isalnum() or not all(char.isascii() and (char.isalnum() or char in "._-") for char in name):
+        raise click.UsageError(f"--name {name!r}: letters, digits, '.', '_' and '-', beginning with a letter or digit")
+
+
+def _command() -> str:
+    """What was typed, as one would type it again."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
