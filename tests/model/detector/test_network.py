@@ -1,0 +1,67 @@
+"""Tests of `model.detector.network`."""
+
+import pytest
+import torch
+
+from model.detector.config import ANCHOR_SIDES_PX, NUM_ANCHORS, STRIDES, DetectorConfig
+from model.detector.network import DetectorNetwork
+from tests.model.detector.networks import TINY, tiny_detector
+
+
+@pytest.mark.parametrize(("batch", "height", "width"), [(1, 64, 64), (2, 96, 160)])
+def test_outputs(batch: int, height: int, width: int) -> None:
+    """Nine outputs in SCRFD's order, two anchors a cell, scores from 0 to 1, boxes that are never inside out."""
+    outputs = tiny_detector()(torch.randn(batch, 3, height, width))
+    cells = [(height // stride) * (width // stride) for stride in STRIDES]
+    expected = [(batch, count * NUM_ANCHORS, columns) for columns in (1, 4, 10) for count in cells]
+    assert [tuple(output.shape) for output in outputs] == expected
+    assert all(output.min() >= 0 and output.max() <= 1 for output in outputs[:3])
+    assert all((output > 0).all() for output in outputs[3:6])
+
+
+def test_prior() -> None:
+    """An untrained detector holds every anchor to be no face, and every box to be its anchor."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        outputs = DetectorNetwork(DetectorConfig()).eval()(torch.randn(1, 3, 128, 128))
+    for level, (stride, sides) in enumerate(zip(STRIDES, ANCHOR_SIDES_PX, strict=True)):
+        assert outputs[level].max() < 0.02
+        first, second = outputs[3 + level][0, 0::2], outputs[3 + level][0, 1::2]
+        torch.testing.assert_close(first, torch.full_like(first, sides[0] / stride / 2), rtol=0.1, atol=0)
+        torch.testing.assert_close(second, torch.full_like(second, sides[1] / stride / 2), rtol=0.1, atol=0)
+
+
+def test_anchor_order() -> None:
+    """Anchors go row by row, two a cell: a change at the lower right moves the last ones and not the first."""
+    network = tiny_detector()
+    plain = torch.zeros(1, 3, 512, 512)
+    touched = plain.clone()
+    touched[:, :, -32:, -32:] = torch.randn(32, 32, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        before, after = network(plain)[0][0, :, 0], network(touched)[0][0, :, 0]
+    moved = (before - after).abs() > 1e-6
+    assert moved[-8:].any()
+    assert not moved[:200].any()
+
+
+def test_batch_independence() -> None:
+    """An image's answer in evaluation does not depend on the others of its batch."""
+    network = tiny_detector()
+    images = torch.randn(3, 3, 64, 96)
+    with torch.no_grad():
+        together, alone = network(images), [network(image[None]) for image in images]
+    for index, output in enumerate(together):
+        torch.testing.assert_close(output, torch.cat([each[index] for each in alone]), rtol=1e-4, atol=1e-5)
+
+
+def test_size() -> None:
+    """The shipped make-up has under half a million parameters, the tiny one under ten thousand."""
+    assert 200_000 < sum(value.numel() for value in DetectorNetwork(DetectorConfig()).parameters()) < 500_000
+    assert sum(value.numel() for value in DetectorNetwork(TINY).parameters()) < 10_000
+
+
+def test_gradients() -> None:
+    """Every parameter takes part in the answer."""
+    network = tiny_detector().train()
+    sum(output.square().sum() for output in network(torch.randn(2, 3, 64, 64))).backward()
+    assert all(value.grad is not None and value.grad.abs().sum() > 0 for value in network.parameters())
