@@ -13,7 +13,8 @@ from service.schemas import FaceAnswer, ImageAnswer
 
 _LIKELY: Final = 0.5
 _SAID_ELSEWHERE: Final = frozenset({"male"})  # the gender task says it better
-_NUM_TOP: Final = 4
+_NUM_TOP: Final = 3
+_NEVER_WRAPPED: Final = frozenset({"face", "score", "age"})  # on a narrow terminal the others may take several lines
 
 
 def counted(number: int, noun: str) -> str:
@@ -38,7 +39,7 @@ def faces_table(image: ImageAnswer) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in shown:
         right = name in ("face", "score", "age")
-        table.add_column(name, justify="right" if right else "left", no_wrap=name != "attributes")
+        table.add_column(name, justify="right" if right else "left", no_wrap=name in _NEVER_WRAPPED)
     for row in zip(*shown.values(), strict=True):
         table.add_row(*row)
     return table
@@ -108,4 +109,4 @@ def _quality(face: FaceAnswer) -> str:
     found = face.quality
     if found is None:
         return ""
-    return f"sharp {found.sharpness:.2f}, yaw {found.yaw:+.0f}°, pitch {found.pitch:+.0f}°, {found.size:.0f} px"
+    return f"{found.size:.0f} px, sharp {found.sharpness:.2f}, yaw {found.yaw:+.0f}°, pitch {found.pitch:+.0f}°"
