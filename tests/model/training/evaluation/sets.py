@@ -63,7 +63,7 @@ def write_set(
     labels: Mapping[str, Sequence[object]],
     pairs: Sequence[tuple[int, int, int, int]] | None = None,
 ) -> None:
-    """Writes `{dataset}-val.parquet`, rows numbered from 0, and pairs (fold, row a, row b, same) where there are any."""
+    """Writes `{dataset}-val.parquet`, rows numbered from 0, and its pairs (fold, row a, row b, same), if any."""
     none = [None] * num_rows
     columns = {name: list(labels.get(name, none)) for name in _SCHEMA.names}
     columns["name"] = [f"{number}.jpg" for number in range(num_rows)]
