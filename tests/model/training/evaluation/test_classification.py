@@ -23,7 +23,7 @@ def test_a_class_without_faces_has_no_recall_and_no_share_in_the_balance() -> No
     assert found.balanced_accuracy == 0.5
 
 
-def test_guessing_the_common_class_is_worth_nothing_when_balanced() -> None:
+def test_guessing_the_majority_class_is_worth_nothing_when_balanced() -> None:
     """Ninety of a hundred right by one answer alone is a balanced accuracy of a half."""
     found = count(np.repeat([0, 1], [90, 10]), np.zeros(100, int), 2)
     assert (found.accuracy, found.balanced_accuracy) == (0.9, 0.5)
