@@ -42,7 +42,7 @@ def similarity_transform(source_P2: NDArray[np.floating], target_P2: NDArray[np.
 
 
 def five_point_matrix(landmarks_P2: NDArray[np.floating], side_px: int = ARCFACE_SIDE_PX) -> NDArray[np.float64]:
-    """The (2, 3) matrix from image pixels to an ArcFace-aligned crop of `side_px`, scaled from the 112-pixel template."""
+    """The (2, 3) matrix from image pixels to an ArcFace-aligned crop of `side_px`, scaled from the template of 112."""
     return similarity_transform(landmarks_P2, ARCFACE_TEMPLATE_P2 * (side_px / ARCFACE_SIDE_PX))
 
 
@@ -58,8 +58,8 @@ def box_matrix(box: NDArray[np.floating], side_px: int, scale: float) -> NDArray
 def warp(image_HWC: NDArray[np.uint8], matrix: NDArray[np.float64], side_px: int) -> NDArray[np.uint8]:
     """Resamples an image into a (side_px, side_px, 3) crop; what lies outside the image is black.
 
-    A crop more than twice smaller than its source is taken from a halved image, as often as that holds: bilinear sampling
-    alone would alias.
+    A crop more than twice smaller than its source is taken from a halved image, as often as that holds: bilinear
+    sampling alone would alias.
     """
     shrink = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     while 0 < shrink < 0.5 and min(image_HWC.shape[:2]) > 1:

@@ -1,7 +1,7 @@
 """Label orders: what each index of each output means.
 
-Holds constants alone, in the order in which every pack's outputs and every data row's columns stand. Never holds a label
-map of a foreign system: importers permute to these orders.
+Holds constants alone, in the order in which every pack's outputs and every data row's columns stand. Never holds a
+label map of a foreign system: importers permute to these orders.
 """
 
 from typing import Final, Literal, get_args

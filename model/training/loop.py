@@ -59,7 +59,7 @@ class Training:
         losses = self._losses()
         total = state.objective.total(losses)
         state.optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, recipe.max_grad_norm)
         state.optimizer.step()
         state.average.update(state.network, state.step)

@@ -49,7 +49,7 @@ class DetectorTraining:
         losses = detection_losses(state.network.levels(images_bchw), batch)
         total = weighted_sum(losses, recipe.losses)
         state.optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         norm = torch.nn.utils.clip_grad_norm_(state.network.parameters(), recipe.max_grad_norm)
         state.optimizer.step()
         state.average.update(state.network, state.step)
