@@ -177,7 +177,3 @@ def cause(error: BaseException) -> str:
         error = error.__cause__
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0][:200]
-
-
-# The detector's export wears these names until it follows.
-_anonymise, _cause, _quiet, _store_as_half = anonymise, cause, quiet, store_as_half
