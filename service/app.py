@@ -38,6 +38,7 @@ _DOCS: Final = f"""<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>mien: reference</title>
+<link rel="icon" href="/page/icon.svg" type="image/svg+xml">
 <link rel="stylesheet" href="/docs/assets/{STYLE}">
 </head>
 <body>

@@ -43,7 +43,7 @@ async function show() {
 
 function words({ same, similarity, threshold, fmr }) {
   const measured = `similarity ${similarity.toFixed(3)}`;
-  if (same === null) return [`Similarity ${similarity.toFixed(3)}`, "This pack states no threshold."];
+  if (same === null) return ["No verdict", `${measured}; this pack states no threshold`];
   const rate = fmr ? `, where ${fmr * 1000} in 1000 strangers would pass` : "";
   return [same ? "Same person" : "Different people", `${measured}; threshold ${threshold.toFixed(3)}${rate}`];
 }
