@@ -1,7 +1,7 @@
 """The shared backbone: timm's Swin Transformer, walked stage by stage so that its feature maps can be tapped.
 
-Holds the walk, and a stem of convolutions; the blocks are timm's (Apache-2.0, after Microsoft's Swin, MIT). Never pools, fuses or norms what
-it taps. Shape suffixes: B batch; C channels; H, W grid height and width (in pixels or tokens).
+Holds the walk, and a stem of convolutions; the blocks are timm's (Apache-2.0, after Microsoft's Swin, MIT). Never
+pools, fuses or norms what it taps. Shape suffixes: B batch; C channels; H, W grid height and width (pixels or tokens).
 """
 
 from itertools import pairwise
@@ -11,6 +11,24 @@ from timm.models.swin_transformer import SwinTransformer, SwinTransformerStage
 from torch import Tensor, nn
 
 from model.config import BackboneConfig
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions with batch norm beside a shortcut (He et al. 2015, arXiv 1512.03385)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """(B, C, H, W) to the same shape."""
+        return torch.relu(x_BCHW + self.body(x_BCHW))
 
 
 class ConvStem(nn.Module):
@@ -23,6 +41,7 @@ class ConvStem(nn.Module):
         layers: list[nn.Module] = []
         for in_dim, out_dim in pairwise(dims):
             layers += [nn.Conv2d(in_dim, out_dim, 3, 2, 1, bias=False), nn.BatchNorm2d(out_dim), nn.ReLU()]
+        layers += [ResidualBlock(config.embed_dim) for _ in range(config.stem_blocks)]
         self.convs = nn.Sequential(*layers, nn.Conv2d(config.embed_dim, config.embed_dim, 1))
         self.norm = nn.LayerNorm(config.embed_dim)
 
@@ -51,6 +70,10 @@ class SwinBackbone(nn.Module):
             num_classes=0,
         )
         self.patch_embed = ConvStem(config) if config.stem == "conv" else whole.patch_embed
+        self.position: nn.Parameter | None = None
+        if config.absolute_position:
+            self.position = nn.Parameter(torch.empty(config.grids[0], config.grids[0], config.embed_dim))
+            nn.init.trunc_normal_(self.position, std=0.02)
         self.layers = nn.ModuleList(whole.layers)
 
     def forward(self, images_BCHW: Tensor) -> tuple[Tensor, ...]:
@@ -65,6 +88,8 @@ class SwinBackbone(nn.Module):
             One float (B, C, H, W) a level; the last two share a grid.
         """
         x_BHWC = self.patch_embed(images_BCHW)
+        if self.position is not None:
+            x_BHWC = x_BHWC + self.position
         taps = []
         for index, stage in enumerate(self.layers):
             assert isinstance(stage, SwinTransformerStage)

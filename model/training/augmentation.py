@@ -38,22 +38,22 @@ class AugmentationConfig:
     """
 
     flip: float = 0.5
-    rotation_degrees: float = 8.0
-    scale: float = 0.08
-    shift: float = 0.05
-    border: float = 0.5
+    rotation_degrees: float = 5.0
+    scale: float = 0.05
+    shift: float = 0.03
+    border: float = 0.4
     border_fill: float = 0.7
     border_darkness: float = 0.05
-    edge_cut: float = 0.15
+    edge_cut: float = 0.05
     grey: float = 0.25
-    brightness: float = 0.2
-    contrast: float = 0.25
-    low_resolution: float = 0.2
+    brightness: float = 0.1
+    contrast: float = 0.15
+    low_resolution: float = 0.1
     min_resolution_px: int = 28
-    blur: float = 0.1
-    noise: float = 0.1
+    blur: float = 0.05
+    noise: float = 0.05
     noise_sigma: float = 0.1
-    erase: float = 0.15
+    erase: float = 0.0
     erase_share: float = 0.4
 
 
