@@ -56,6 +56,8 @@ class BackboneConfig:
             raise ValueError(f"no stem is named {self.stem!r}")
         if self.stem == "conv" and self.patch_px & (self.patch_px - 1):
             raise ValueError("a stem of convolutions of stride 2 needs a patch_px that is a power of two")
+        if self.stem_blocks and self.stem != "conv":
+            raise ValueError("stem_blocks follow a conv stem alone")
         if len(self.depths) < 2 or len(self.depths) != len(self.num_heads):
             raise ValueError("depths and num_heads must name the same stages, two at least")
         if self.side_px % (self.patch_px * 2 ** (len(self.depths) - 1)):

@@ -1,0 +1,24 @@
+"""A network small enough to build and run in milliseconds, with every task of the shipped one. Never trained."""
+
+from dataclasses import replace
+from typing import Final
+
+from model.config import NANO, BackboneConfig, FusionConfig, NetworkConfig
+
+TINY: Final[NetworkConfig] = replace(
+    NANO,
+    backbone=BackboneConfig(
+        patch_px=8,
+        embed_dim=8,
+        depths=(1, 2),
+        num_heads=(1, 2),
+        drop_path=0.1,
+        stem="conv",
+        stem_blocks=1,
+        absolute_position=True,
+    ),
+    fusion=FusionConfig(widths=(4, 4), reduction=2),
+    embedding_dim=16,
+    fc_dim=8,
+    dropout=0.1,
+)
