@@ -24,6 +24,7 @@ _READY_SECONDS: Final = 120.0
 _STOP_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.05
 _ANSWER_SECONDS: Final = 120.0
+_PROBE_SECONDS: Final = 5.0
 
 
 class ServiceProcessError(RuntimeError):
@@ -56,14 +57,19 @@ class Service:
         return f"http://{HOST}:{self.port}/"
 
     def ask(
-        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout_seconds: float = _ANSWER_SECONDS,
     ) -> Answer:
         """Sends one request on a connection of its own.
 
         Raises:
             OSError: if the service cannot be reached.
         """
-        with contextlib.closing(http.client.HTTPConnection(HOST, self.port, timeout=_ANSWER_SECONDS)) as connection:
+        with contextlib.closing(http.client.HTTPConnection(HOST, self.port, timeout=timeout_seconds)) as connection:
             connection.request(method, path, body, dict(headers or {}))
             answer = connection.getresponse()
             return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
@@ -118,8 +124,11 @@ def serving(port: int, pack: str | None = None, environment: Mapping[str, str] |
         environment: variables on top of this process's.
 
     Raises:
-        ServiceProcessError: if it does not start, with its own last line; or does not stop in order.
+        ServiceProcessError: if the port is taken, if it does not start (with its own last line), or does not stop in
+            order.
     """
+    if not is_free(port):  # or whoever has it would be taken for the service
+        raise ServiceProcessError(f"port {port} is taken by another process")
     command = [sys.executable, "-m", "service", "serve", "--host", HOST, "--port", str(port)]
     command += ["--pack", pack] if pack else []
     with tempfile.TemporaryFile() as log:
@@ -143,7 +152,7 @@ def _wait_until_ready(service: Service, log: IO[bytes]) -> None:
         if service.process.poll() is not None:
             raise ServiceProcessError(f"the service did not start: {_last_line(log)}")
         with contextlib.suppress(OSError, http.client.HTTPException):
-            if service.ask("GET", "/readyz").status == http.HTTPStatus.OK:
+            if service.ask("GET", "/readyz", timeout_seconds=_PROBE_SECONDS).status == http.HTTPStatus.OK:
                 return
         time.sleep(_POLL_SECONDS)
     raise ServiceProcessError(f"the service was not ready after {_READY_SECONDS:.0f} seconds")
