@@ -22,14 +22,17 @@ def main() -> None:
 
 
 @main.command()
+@click.pass_context
 @click.argument("recipe", type=click.Choice(["nano", "detector"]))
 @click.option("--data", required=True, type=_FOLDER, help="Folder with the parquet files.")
 @click.option("--out", type=_FOLDER, default=None, help="The run's folder.  [default: runs/RECIPE]")
 @click.option("--resume", is_flag=True, help="Go on from where the run in --out stopped or was killed.")
 @click.option("--init", type=_FOLDER, default=None, help="Start from a checkpoint's weights, e.g. runs/nano/ema.")
 @click.option("--cache", type=_FOLDER, default=None, help="Keep decoded pixels here; later starts are then quick.")
+@click.option("--validate/--no-validate", default=True, help="Evaluate at the end.  [default: validate]")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change the recipe; may be repeated.")
 def train(
+    context: click.Context,
     recipe: str,
     data: Path,
     out: Path | None,
@@ -37,6 +40,7 @@ def train(
     init: Path | None,
     cache: Path | None,
     changes: tuple[str, ...],
+    validate: bool,
 ) -> None:
     r"""Trains RECIPE: nano (the face analyzer) or detector.
 
@@ -58,6 +62,10 @@ def train(
             f"{error.name} is missing; install the train extra: pip install 'mien[train]'"
         ) from error
     run_training(recipe, data, out, resume=resume, init=init, cache=cache, changes=changes)
+    if validate:
+        context.invoke(
+            evaluate, target=str(out), data=data, out=None, device="auto", limit=None, batch_size=32, threads=0
+        )
 
 
 main.add_command(evaluate)

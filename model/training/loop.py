@@ -120,7 +120,7 @@ def train_analyzer(
         logbook.say(f"{state.network.num_parameters():,} parameters, {mixture.sizes}, on {device}")
         _run(training, out, logbook, stopped)
         logbook.say(f"stopped at step {state.step}: {out / EMA}")
-    draw_losses(out)
+        logbook.say(f"training curves: {draw_losses(out)}")
     return state.step >= recipe.total_steps
 
 
