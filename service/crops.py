@@ -17,6 +17,7 @@ from model.runtime.alignment import box_matrix, five_point_matrix, warp
 from model.runtime.pack import AnalyzerPart
 
 ALIGNMENTS: Final = ("arcface-5pt", "box")
+_ENOUGH: Final = 1.01  # crop pixels a picture's pixel from which decoding again is worth it
 
 # OpenCV's own threads would add to this process's lanes, which already take every core that it may use.
 cv2.setNumThreads(1)
@@ -64,7 +65,7 @@ def needed_side_px(picture: Picture, faces: Sequence[Found], parts: Sequence[Ana
     side = max(picture.pixels.shape[:2])
     zooms = [_zoom(_matrix(picture, face, part)) for face in faces for part in parts]
     zoom = max(zooms, default=0.0)
-    return min(whole, int(np.ceil(side * zoom))) if zoom > 1 and side < whole else None
+    return min(whole, round(side * zoom)) if zoom > _ENOUGH and side < whole else None
 
 
 def cut(picture: Picture, face: Found, part: AnalyzerPart) -> NDArray[np.uint8]:

@@ -22,37 +22,46 @@ class AnalyzeQuery(_Rim):
     """Query of `/analyze`."""
 
     tasks: str | None = Field(
-        None,
+        default=None,
         description="What to answer, separated by commas: embedding, expression, age, gender, attributes, race. "
         "Default: every task of the pack but race, unless race is all it has.",
         examples=["embedding,age"],
     )
-    max_faces: int | None = Field(None, ge=1, description="Faces answered an image, largest first. Default: all.")
+    max_faces: int | None = Field(
+        default=None, ge=1, description="Faces answered an image, largest first. Default: all."
+    )
     min_score: float | None = Field(
-        None, ge=MIN_SCORE, le=1, allow_inf_nan=False, description="Least detection score. Default: the pack's."
+        default=None, ge=MIN_SCORE, le=1, allow_inf_nan=False, description="Least detection score. Default: the pack's."
     )
     min_face: float = Field(
-        0, ge=0, allow_inf_nan=False, description="Least length of a box's shorter side, in pixels of the image."
+        default=0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Least length of a box's shorter side, in pixels of the image.",
     )
     embedding: Literal["float", "base64"] = Field(
-        "float", description="Embeddings as numbers, or as base64 of little-endian float32."
+        default="float", description="Embeddings as numbers, or as base64 of little-endian float32."
     )
     aligned: bool = Field(
-        False,
+        default=False,
         description="Each image is one aligned crop: one face, whose box is the image; other sizes are resized.",
     )
-    crops: bool = Field(False, description="Each face carries its aligned crop, a JPEG in base64.")
+    crops: bool = Field(default=False, description="Each face carries its aligned crop, a JPEG in base64.")
 
 
 class CriterionQuery(_Rim):
     """Query of `/verify` and `/search`."""
 
     fmr: float | None = Field(
-        None, gt=0, lt=1, allow_inf_nan=False,
+        default=None, gt=0, lt=1, allow_inf_nan=False,
         description="False-match rate whose calibrated threshold decides. Default: 0.001.",
     )  # fmt: skip
     threshold: float | None = Field(
-        None, ge=-1, le=1, allow_inf_nan=False, description="Similarity that decides, in place of a calibrated one."
+        default=None,
+        ge=-1,
+        le=1,
+        allow_inf_nan=False,
+        description="Similarity that decides, in place of a calibrated one.",
     )
 
 
@@ -75,7 +84,7 @@ class VerifyBody(_Rim):
     embedding_a: Vector | None = None
     embedding_b: Vector | None = None
     embedding_space: str | None = Field(
-        None, description="Where the embeddings come from; another than the pack's is 422."
+        default=None, description="Where the embeddings come from; another than the pack's is 422."
     )
 
 
@@ -84,9 +93,9 @@ class SearchBody(_Rim):
 
     probe: Vector
     gallery: list[Vector] = Field(min_length=1)
-    top: int = Field(5, ge=1, description="Matches answered, most similar first.")
+    top: int = Field(default=5, ge=1, description="Matches answered, most similar first.")
     embedding_space: str | None = Field(
-        None, description="Where the embeddings come from; another than the pack's is 422."
+        default=None, description="Where the embeddings come from; another than the pack's is 422."
     )
 
 
@@ -173,10 +182,12 @@ class FaceAnswer(_Rim):
     age: Age | None = None
     gender: Gender | None = None
     expression: Expression | None = None
-    attributes: dict[str, float] | None = Field(None, description="CelebA's forty attributes, each a probability.")
+    attributes: dict[str, float] | None = Field(
+        default=None, description="CelebA's forty attributes, each a probability."
+    )
     race: Race | None = None
     quality: QualityAnswer | None
-    crop: str | None = Field(None, description="The aligned crop, a JPEG in base64.")
+    crop: str | None = Field(default=None, description="The aligned crop, a JPEG in base64.")
 
 
 class ImageAnswer(_Rim):

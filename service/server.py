@@ -107,7 +107,7 @@ class Server(uvicorn.Server):
             log_event("stopped before accepted work was finished", level=30, images=admission.in_flight)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        """Told to stop: not ready at once. The signal is not raised again in the end, as uvicorn would: the exit is 0."""
+        """Told to stop: not ready at once. The signal is not raised again in the end, as uvicorn would; exit is 0."""
         if self.should_exit and sig == signal.SIGINT:
             self.force_exit = True
         self.should_exit = True

@@ -30,33 +30,52 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     host: str = Field(
-        "127.0.0.1", description="Address to listen on. Any but loopback needs keys, or `allow_anonymous`."
+        default="127.0.0.1", description="Address to listen on. Any but loopback needs keys, or `allow_anonymous`."
     )
-    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 lets the system choose.")
-    pack: str = Field(DEFAULT_PACK, min_length=1, description="Name of a pack that ships, or path of a pack's folder.")
-    device: Literal["cpu", "cuda"] = Field("cpu", description="Where graphs run; a missing `cuda` stops start-up.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 lets the system choose.")
+    pack: str = Field(
+        default=DEFAULT_PACK, min_length=1, description="Name of a pack that ships, or path of a pack's folder."
+    )
+    device: Literal["cpu", "cuda"] = Field(
+        default="cpu", description="Where graphs run; a missing `cuda` stops start-up."
+    )
     api_keys: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="SHA-256 of each accepted key, in hexadecimal, separated by commas (printf %s KEY | sha256sum)."
+        default=(),
+        description="SHA-256 of each accepted key, in hexadecimal, separated by commas (printf %s KEY | sha256sum).",
     )
-    allow_anonymous: bool = Field(False, description="Listen beyond loopback without keys.")
-    max_files: int = Field(32, ge=1, le=1024, description="Images in one request; over it 413.")
-    max_in_flight: int = Field(64, ge=1, le=65536, description="Images in flight at once; over it 429.")
+    allow_anonymous: bool = Field(default=False, description="Listen beyond loopback without keys.")
+    max_files: int = Field(default=32, ge=1, le=1024, description="Images in one request; over it 413.")
+    max_in_flight: int = Field(default=64, ge=1, le=65536, description="Images in flight at once; over it 429.")
     max_body_mb: int = Field(
-        32, ge=1, le=1024, description="Size of a request's body in MB of 1,000,000 bytes; over it 413."
+        default=32, ge=1, le=1024, description="Size of a request's body in MB of 1,000,000 bytes; over it 413."
     )
-    max_pixels: int = Field(40_000_000, ge=1024, le=1_000_000_000, description="Pixels of one image; over it 413.")
+    max_pixels: int = Field(
+        default=40_000_000, ge=1024, le=1_000_000_000, description="Pixels of one image; over it 413."
+    )
     deadline_ms: int = Field(
-        30_000, ge=1, le=600_000, description="From arrival to answer; `x-deadline-ms` may shorten it."
+        default=30_000, ge=1, le=600_000, description="From arrival to answer; `x-deadline-ms` may shorten it."
     )
-    max_wait_ms: float = Field(0, ge=0, le=1000, description="How long a batch that is not full waits for company.")
-    max_batch: int | None = Field(None, ge=1, le=64, description="Faces in one run; default 8 on the CPU, 64 on a GPU.")
+    max_wait_ms: float = Field(
+        default=0, ge=0, le=1000, description="How long a batch that is not full waits for company."
+    )
+    max_batch: int | None = Field(
+        default=None, ge=1, le=64, description="Faces in one run; default 8 on the CPU, 64 on a GPU."
+    )
     lanes: int | None = Field(
-        None, ge=1, le=256, description="Graphs that run at once on the CPU; default: usable cores."
+        default=None, ge=1, le=256, description="Graphs that run at once on the CPU; default: usable cores."
     )
-    decode_lanes: int | None = Field(None, ge=1, le=256, description="Images decoded at once; default: usable cores.")
-    drain_delay_seconds: float = Field(0, ge=0, le=300, description="After SIGTERM, work is still taken for as long.")
-    drain_seconds: float = Field(60, ge=1, le=600, description="After that, how long accepted work may take to finish.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
+    decode_lanes: int | None = Field(
+        default=None, ge=1, le=256, description="Images decoded at once; default: usable cores."
+    )
+    drain_delay_seconds: float = Field(
+        default=0, ge=0, le=300, description="After SIGTERM, work is still taken for as long."
+    )
+    drain_seconds: float = Field(
+        default=60, ge=1, le=600, description="After that, how long accepted work may take to finish."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The least that is logged."
+    )
 
     @field_validator("api_keys", mode="before")
     @classmethod

@@ -65,6 +65,7 @@ def _from_list(value: object, what: str) -> NDArray[np.float32]:
     if not isinstance(value, list) or not all(type(number) in (float, int) for number in value):
         raise BadRequest(f"{what} must be a list of numbers, or base64 of float32.")
     try:
-        return np.array(value, np.float64).astype(np.float32)
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as such
+            return np.array(value, np.float64).astype(np.float32)
     except OverflowError:
         raise BadRequest(f"{what} holds a number that is not finite.") from None

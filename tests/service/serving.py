@@ -23,7 +23,7 @@ from service.parts import Parts
 from service.server import listen, make_server
 from service.settings import Settings
 
-WAIT_SECONDS = 60
+WAIT_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Served:
         assert url.port is not None
         return url.host, url.port
 
-    def metric(self, name: str, **labels: str) -> float:
+    def metric(self, name: str, /, **labels: str) -> float:
         """A sample of `/metrics`; 0 where there is none."""
         for line in self.client.get("/metrics").text.splitlines():
             sample, _, value = line.rpartition(" ")
