@@ -1,0 +1,164 @@
+"""The whole export: what a pack holds in the end, and that nothing is left of one that failed."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+import export.assembly
+from export.assembly import Order, export_checkpoint
+from export.check import predict_by
+from export.errors import ExportError
+from export.graph import predict_with
+from export.pack_check import check_pack
+from export.precision import embedding_space, rounded, stored_state
+from export.progress import Stages
+from model.analyzer import Analyzer
+from model.checkpoint import load_network, save
+from model.runtime.known_answer import breach, known_crops
+from model.runtime.pack import read_pack
+from model.runtime.session import open_session
+from tests.export.conftest import tiny_network
+from tests.export.packs import order, save_analyzer
+from tests.export.test_check import right_at_the_traced_batch_alone
+
+
+def test_a_pack_answers_what_its_checkpoint_answers(made_pack: Path) -> None:
+    """The pack's graph answers, for crops it was never compared on, what the checkpoint's rounded network answers."""
+    pack = read_pack(made_pack)
+    images = np.random.default_rng(7).integers(0, 256, (6, 112, 112, 3), np.uint8)
+    answers = predict_by(open_session(made_pack / "analyzer.onnx"))(images)
+    expected = predict_with(Analyzer(rounded(tiny_network())).eval())(images)
+    assert set(answers) == set(pack.tasks)
+    for task in pack.tasks:
+        np.testing.assert_allclose(answers[task], expected[task], atol=1e-4 if task != "age" else 5e-3)
+    assert breach(pack.analyzers[0].known_answer, answers) is not None
+    known = predict_by(open_session(made_pack / "analyzer.onnx"))(known_crops(pack.analyzers[0].known_answer.seed, 112))
+    assert breach(pack.analyzers[0].known_answer, known) is None
+
+
+def test_the_embedding_space_is_the_stored_weights(made_pack: Path) -> None:
+    """The space is named by the weights as they are stored, and anyone can name it again from the pack's checkpoint."""
+    space = read_pack(made_pack).embedding_space
+    assert space == embedding_space(stored_state(tiny_network()))
+    assert space == embedding_space(load_network(made_pack / "analyzer").state_dict())
+
+
+def test_a_pack_says_how_it_was_compared(made_pack: Path) -> None:
+    """Versions, batch sizes and the largest differences stand in the manifest; without a record, no training does."""
+    pack = read_pack(made_pack)
+    assert "batch sizes 1, 2, 3, 5, 16" in pack.exported_with["compared"]
+    assert {"mien", "torch", "timm", "onnx", "onnxruntime", "command"} <= set(pack.exported_with)
+    assert (pack.training, pack.training_data, pack.verification) == ((), (), None)
+
+
+def test_only_the_pack_is_left_of_an_export(made_pack: Path) -> None:
+    """Beside the pack nothing is left, hidden or not; in it stand the stated files, the manifest and the card."""
+    assert [path.name for path in made_pack.parent.iterdir()] == ["tiny"]
+    files = {str(path.relative_to(made_pack)) for path in made_pack.rglob("*") if path.is_file()}
+    assert files == {"pack.json", "CARD.md", *(entry.file for entry in read_pack(made_pack).files())}
+
+
+def _as_it_is(graph: bytes) -> bytes:
+    return graph
+
+
+def _without_its_name(graph: bytes) -> bytes:
+    model = onnx.load_from_string(graph)
+    model.graph.output[0].name = "x"
+    for node in model.graph.node:
+        node.output[:] = ["x" if name == "embedding" else name for name in node.output]
+    return bytes(model.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "seed"), [(right_at_the_traced_batch_alone, 0), (_without_its_name, 0), (_as_it_is, 1)]
+)
+def test_a_graph_that_fails_its_check_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made_pack: Path, spoil: Callable[[bytes], bytes], seed: int
+) -> None:
+    """A graph with the batch baked in, without an output, or of another network is refused; no file is left."""
+    graph = spoil((made_pack / "analyzer.onnx").read_bytes())
+    monkeypatch.setattr(export.assembly, "trace", lambda _: graph)
+    wanted = replace(order(tmp_path), detector=str(made_pack))
+    save_analyzer(wanted.checkpoint, seed)
+    with pytest.raises(ExportError, match=r"embedding|age"):
+        export_checkpoint(wanted, Stages())
+    assert list((tmp_path / "packs").iterdir()) == []
+
+
+@pytest.mark.parametrize("stage", ["place_detector", "write_checkpoint", "write_manifest", "check_pack"])
+def test_an_interrupt_at_any_stage_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made_pack: Path, stage: str
+) -> None:
+    """Ctrl-C while the detector, the checkpoints, the manifest or the last check are worked on leaves no file."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(export.assembly, "trace", lambda _: (made_pack / "analyzer.onnx").read_bytes())
+    monkeypatch.setattr(export.assembly, stage, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        export_checkpoint(replace(order(tmp_path), detector=str(made_pack)), Stages())
+    assert list((tmp_path / "packs").iterdir()) == []
+
+
+def test_a_packs_own_checkpoint_makes_the_same_pack_again(tmp_path: Path, made_pack: Path) -> None:
+    """From the checkpoint and the detector inside a pack comes a pack of the same graphs, space and checkpoints."""
+    again = Order(made_pack / "analyzer", str(made_pack), "again", "1.2.3", tmp_path, license="MIT")
+    folder = export_checkpoint(again, Stages())
+    first, second = read_pack(made_pack), read_pack(folder)
+    assert second.analyzers == first.analyzers
+    assert second.detector == first.detector
+    assert second.embedding_space == first.embedding_space
+    assert second.checkpoints == first.checkpoints
+    check_pack(folder)
+
+
+def test_an_onnx_file_is_taken_as_detector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made_pack: Path) -> None:
+    """An SCRFD graph by its path becomes the pack's detector, bytes as they are, with the format's usual settings."""
+    monkeypatch.setattr(export.assembly, "trace", lambda _: (made_pack / "analyzer.onnx").read_bytes())
+    named = replace(order(tmp_path), detector=str(made_pack / "detector.onnx"))
+    folder = export_checkpoint(named, Stages())
+    assert (folder / "detector.onnx").read_bytes() == (made_pack / "detector.onnx").read_bytes()
+    pack = read_pack(folder)
+    assert (pack.detector.min_score, pack.detector.input_width) == (0.5, 640)
+    assert {entry.file.split("/")[0] for entry in pack.checkpoints} == {"analyzer"}
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"checkpoint": Path("nowhere")}, "no checkpoint at nowhere"),
+        ({"detector": "nowhere"}, "nowhere is no detector"),
+        ({"detector": "nowhere.onnx"}, r"cannot read nowhere\.onnx"),
+        ({"license": None}, "is not recorded beside it: state --license"),
+    ],
+)
+def test_what_cannot_be_used_is_one_clear_line(tmp_path: Path, change: dict[str, object], complaint: str) -> None:
+    """A missing checkpoint, a missing detector, or an unknown licence is said in one line, and nothing is left."""
+    wanted = order(tmp_path)
+    with pytest.raises(ExportError, match=complaint) as caught:
+        export_checkpoint(replace(wanted, **change), Stages())  # type: ignore[arg-type]  # one field of each type
+    assert "\n" not in str(caught.value)
+    assert not list((tmp_path / "packs").glob("*"))
+
+
+def test_a_network_with_a_broken_weight_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made_pack: Path
+) -> None:
+    """A checkpoint with a weight that is no number does not become a pack."""
+    monkeypatch.setattr(export.assembly, "trace", lambda _: (made_pack / "analyzer.onnx").read_bytes())
+    wanted = replace(order(tmp_path), detector=str(made_pack))
+    network = tiny_network()
+    with torch.no_grad():
+        network.get_parameter("recognition.feature.0.weight")[0, 0] = math.nan
+    save(wanted.checkpoint, network)
+    with pytest.raises(ExportError, match=r"embedding: .*nan"):
+        export_checkpoint(wanted, Stages())
+    assert list((tmp_path / "packs").iterdir()) == []
