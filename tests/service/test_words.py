@@ -65,8 +65,8 @@ def test_top_attributes_are_those_likelier_than_not_and_not_gender_again() -> No
 def test_marks_carry_box_points_and_a_label() -> None:
     """What is drawn is what was answered; a face without landmarks has no points."""
     drawn = marks(image_of(FULL, BARE))
-    assert drawn[0].box == (10.4, 20.6, 50, 70)
-    assert drawn[0].points[2] == (30, 40)
+    assert drawn[0].box == (10.4, 20.6, 50.0, 70.0)
+    assert drawn[0].points[2] == (30.0, 40.0)
     assert [(mark.lines, len(mark.points)) for mark in drawn] == [(("1 female 31", "happiness"), 5), (("2",), 0)]
 
 
