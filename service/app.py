@@ -64,7 +64,7 @@ def create_app(settings: Settings, engine: Engine | None = None) -> FastAPI:
     Raises:
         StartupError: one line, if the pack or the device is not what it should be.
     """
-    engine = engine or open_engine(settings.pack, settings.device)
+    engine = engine or _open(settings)
     metrics = Metrics()
     analyzer = Analyzer(engine, settings, metrics)
     admission = Admission(settings.max_in_flight, analyzer.predicted_seconds, metrics)
@@ -118,9 +118,11 @@ def open_analyzer(settings: Settings, engine: Engine | None = None) -> BlockingA
     Raises:
         StartupError: one line, if the pack or the device is not what it should be.
     """
-    return BlockingAnalyzer(
-        Analyzer(engine or open_engine(settings.pack, settings.device), settings, Metrics()), settings
-    )
+    return BlockingAnalyzer(Analyzer(engine or _open(settings), settings, Metrics()), settings)
+
+
+def _open(settings: Settings) -> Engine:
+    return open_engine(settings.pack, settings.device, settings.gpu_memory_mb)
 
 
 @contextlib.asynccontextmanager
@@ -179,6 +181,7 @@ def _add_reference(app: FastAPI) -> None:
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
             }
+            schema["security"] = [{}, {"bearer": []}, {"key": []}]  # a service on loopback may ask for none
             app.openapi_schema = schema
         return app.openapi_schema
 

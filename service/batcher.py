@@ -108,7 +108,8 @@ class Batcher(Generic[Item, Answer]):
         """
         now = time.monotonic()
         # An empty queue is always joined: the prediction could be stale, and only runs can mend it.
-        if now + self.predicted_seconds() > deadline:
+        predicted_seconds = self.predicted_seconds()
+        if predicted_seconds > 0 and now + predicted_seconds > deadline:
             raise WouldMissDeadline("The queue is predicted to outlast the deadline.")
         future: asyncio.Future[Answered[Answer]] = asyncio.get_running_loop().create_future()
         self._queue.append(_Waiting(item, future, deadline, now))

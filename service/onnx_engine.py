@@ -83,7 +83,7 @@ class OnnxEngine:
                 _check_answer(part, outputs, num)
 
 
-def open_engine(name_or_path: str, device: Device = "cpu") -> OnnxEngine:
+def open_engine(name_or_path: str, device: Device = "cpu", gpu_memory_mb: int | None = None) -> OnnxEngine:
     """Finds, verifies and opens a pack.
 
     Raises:
@@ -97,10 +97,12 @@ def open_engine(name_or_path: str, device: Device = "cpu") -> OnnxEngine:
             raise PackError(f"{pack.name}: two analyzers have the same task, so neither's answer is the pack's")
         for part in pack.analyzers:
             _check_statement(part, folder)
-        sessions = [open_session(folder / part.file, device=device) for part in pack.analyzers]
+        sessions = [
+            open_session(folder / part.file, device=device, gpu_memory_mb=gpu_memory_mb) for part in pack.analyzers
+        ]
         for part, session in zip(pack.analyzers, sessions, strict=True):
             _check_graph(part, session)
-        detector_session = open_session(folder / pack.detector.file, device=device)
+        detector_session = open_session(folder / pack.detector.file, device=device, gpu_memory_mb=gpu_memory_mb)
         detector = Detector(detector_session, pack.detector)
     except (PackError, SessionError) as error:
         raise StartupError(str(error)) from error

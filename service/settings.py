@@ -61,6 +61,12 @@ class Settings(BaseSettings):
     max_batch: int | None = Field(
         default=None, ge=1, le=64, description="Faces in one run; default 8 on the CPU, 64 on a GPU."
     )
+    gpu_memory_mb: int | None = Field(
+        default=None,
+        ge=64,
+        le=1_000_000,
+        description="Most memory that each graph may hold on a GPU; default: no limit.",
+    )
     lanes: int | None = Field(
         default=None, ge=1, le=256, description="Graphs that run at once on the CPU; default: usable cores."
     )

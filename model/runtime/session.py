@@ -18,6 +18,7 @@ import onnxruntime as ort
 
 Device = Literal["cpu", "cuda"]
 _PROVIDERS: Final = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_MB: Final = 1_000_000
 
 ort.disable_telemetry_events()
 ort.set_default_logger_severity(3)
@@ -65,8 +66,16 @@ class Session:
         return dict(zip(names, self._session.run(names, dict(feeds)), strict=True))
 
 
-def open_session(model: Path | bytes, *, device: Device = "cpu", intra_op_threads: int = 1) -> Session:
+def open_session(
+    model: Path | bytes, *, device: Device = "cpu", intra_op_threads: int = 1, gpu_memory_mb: int | None = None
+) -> Session:
     """Opens an ONNX graph on one device.
+
+    Args:
+        model: an ONNX file, or its bytes.
+        device: what must run it.
+        intra_op_threads: threads that one run on the CPU may use.
+        gpu_memory_mb: the most that the graph's arena on a GPU may hold; None for what the GPU has.
 
     Raises:
         SessionError: if the graph does not load, or CUDA was asked for and the session does not really have it.
@@ -80,14 +89,30 @@ def open_session(model: Path | bytes, *, device: Device = "cpu", intra_op_thread
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         session = ort.InferenceSession(
-            str(model) if isinstance(model, Path) else model, options, providers=[provider], enable_fallback=False
+            str(model) if isinstance(model, Path) else model,
+            options,
+            providers=[(provider, provider_options(device, gpu_memory_mb))],
+            enable_fallback=False,
         )
     except Exception as error:  # onnxruntime raises a family of its own, without a common base
         where = model.name if isinstance(model, Path) else "the graph"
         raise SessionError(f"onnxruntime cannot load {where}: {str(error).splitlines()[0][:200]}") from error
     if session.get_providers()[0] != provider:
-        raise SessionError(f"device {device!r} was asked for, and the session fell back to {session.get_providers()[0]}")
+        raise SessionError(
+            f"device {device!r} was asked for, and the session fell back to {session.get_providers()[0]}"
+        )
     return Session(session)
+
+
+def provider_options(device: Device, gpu_memory_mb: int | None = None) -> dict[str, str]:
+    """What an execution provider is told: on a GPU, not to grow its memory by doubling, and not to search by trial.
+
+    A search of convolution algorithms by trial costs seconds at each new shape, and answers otherwise from run to run.
+    """
+    if device == "cpu":
+        return {}
+    options = {"arena_extend_strategy": "kSameAsRequested", "cudnn_conv_algo_search": "HEURISTIC"}
+    return options if gpu_memory_mb is None else {**options, "gpu_mem_limit": str(gpu_memory_mb * _MB)}
 
 
 def runtime_version() -> str:

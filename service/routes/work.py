@@ -35,7 +35,8 @@ def admit(request: Request) -> tuple[Ticket, float]:
     parts = parts_of(request)
     deadline = deadline_of(request, parts.settings.deadline_ms)
     ticket = parts.admission.admit()
-    if time.monotonic() + parts.analyzer.predicted_seconds() > deadline:
+    predicted_seconds = parts.analyzer.predicted_seconds()
+    if predicted_seconds > 0 and time.monotonic() + predicted_seconds > deadline:
         with ticket:
             raise WouldMissDeadline("The queue is predicted to outlast the deadline.")
     return ticket, deadline

@@ -1,6 +1,7 @@
 """Bad requests through a real server: each gets its status and a clear reason, and the next good one is answered."""
 
 import base64
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from service.schemas import Problem
 from tests.packs import Square, photo
-from tests.service.serving import Served, serving, settings_for
+from tests.service.serving import WAIT_SECONDS, Served, serving, settings_for
 
 GOOD = photo(Square(16, 16))
 IMAGE = {"content-type": "image/png"}
@@ -123,6 +124,14 @@ def test_multipart_chunks_over_the_cap_are_cut_off(served: Served) -> None:
     chunks = (head if number == 0 else bytes(65536) for number in range(28))
     headers = {"content-type": "multipart/form-data; boundary=b"}
     check(served, served.client.post("/analyze", content=chunks, headers=headers), 413, "1 MB")
+
+
+def test_stated_length_is_refused_before_the_body_is_sent(served: Served) -> None:
+    """A caller that states too much is answered while it has sent nothing but its headers."""
+    head = "POST /analyze HTTP/1.1\r\nhost: x\r\ncontent-type: image/png\r\ncontent-length: 1000001\r\n\r\n"
+    with socket.create_connection(served.address, WAIT_SECONDS) as connection:
+        connection.sendall(head.encode())
+        assert connection.recv(65536).startswith(b"HTTP/1.1 413")
 
 
 def test_no_such_path_and_wrong_method(served: Served) -> None:

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper
 from model.runtime.known_answer import known_crops
 from model.runtime.labels import TASKS
 from model.runtime.pack import sha256_of
+from model.runtime.session import provider_options
 from service.engine import Engine
 from service.errors import StartupError
 from service.onnx_engine import GPU_BUCKETS, OnnxEngine, open_engine
@@ -156,6 +157,14 @@ def test_cuda_that_is_missing_stops_start_up(pack: Path) -> None:
         pytest.skip("needs a machine without CUDA")
     with pytest.raises(StartupError, match="'cuda' was asked for"):
         open_engine(str(pack), "cuda")
+
+
+def test_gpu_is_told_its_memory_and_not_to_tune_by_trial() -> None:
+    """A GPU's limit is given in bytes; the CPU is told nothing, and opens with a limit all the same."""
+    assert provider_options("cpu", 100) == {}
+    assert provider_options("cuda", 100)["gpu_mem_limit"] == "100000000"
+    assert "gpu_mem_limit" not in provider_options("cuda")
+    assert provider_options("cuda")["cudnn_conv_algo_search"] == "HEURISTIC"
 
 
 @pytest.mark.parametrize("num", [1, 2, 3, 5, 9, 64])
