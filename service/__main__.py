@@ -1,4 +1,7 @@
-"""`python -m service`: the command `mien`, for where the console script is not on the path."""
+"""`python -m service`: the command `mien`, for where the console script is not on the path.
+
+Never holds more than that call.
+"""
 
 from service.cli import main
 

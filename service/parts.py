@@ -1,6 +1,6 @@
 """Parts: what every route stands on, as one value that the app carries.
 
-Holds the wiring's result alone; `service.app.create_app` is the only place that makes one.
+Holds the wiring's result alone. Never made anywhere but in `service.app.create_app`.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """`POST /search`: the rows of a gallery that are most like a probe.
 
-Stateless: the gallery comes with the request and is gone with the answer.
+Never keeps a gallery: it comes with the request and is gone with the answer.
 """
 
 from typing import Annotated

@@ -1,6 +1,6 @@
 """A detector training's state: network, average, optimizer and step, on disk as `last/`.
 
-Everything random is a function of (seed, step), so no random state is kept. `last/` is whole, the old or the new.
+Everything random is a function of (seed, step), so random state is never kept. `last/` is whole, the old or the new.
 Files: `weights`, `ema`, `optimizer` (safetensors), `config.json`, `state.json`.
 """
 
