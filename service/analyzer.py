@@ -151,15 +151,8 @@ class Analyzer:
     async def _read_and_analyze(
         self, upload: Upload, options: Options, deadline: float, timings: Timings
     ) -> ImageResult:
-        prepare = self._preparation
-        picture, timings.decode = await self._decode_lanes.run(prepare.open, upload.data, deadline)
-        faces, cuts = await self._aligned(picture, options) if options.aligned else ([], ())
-        if not options.aligned:
-            found = await self._find(picture, options, deadline, timings)
-            if found:
-                made = await self._decode_lanes.run(prepare.cut, picture, found, options, upload.data)
-                timings.decode, timings.align = timings.decode + made.decode_seconds, made.align_seconds
-                faces, cuts = [Face(face.box, face.score, face.landmarks, {}) for face in found], made.faces
+        look = self._aligned if options.aligned else self._detected
+        picture, faces, cuts = await look(upload.data, options, deadline, timings)
         rows = await self._infer(cuts, deadline, timings)
         answered = tuple(
             replace(
@@ -172,10 +165,26 @@ class Analyzer:
         )
         return ImageResult(upload.name, picture.width, picture.height, answered)
 
-    async def _aligned(self, picture: Picture, options: Options) -> tuple[list[Face], tuple[Cut, ...]]:
-        cut = await self._decode_lanes.run(self._preparation.fit, picture, options)
+    async def _aligned(
+        self, data: bytes, options: Options, deadline: float, timings: Timings
+    ) -> tuple[Picture, list[Face], tuple[Cut, ...]]:
+        """An image that is one aligned crop, as one face that fills it."""
+        picture, made = await self._decode_lanes.run(self._preparation.open_aligned, data, options, deadline)
+        timings.decode, timings.align = made.decode_seconds, made.align_seconds
         box = np.array([0, 0, picture.width, picture.height], np.float32)
-        return [Face(box, None, None, {})], (cut,)
+        return picture, [Face(box, None, None, {})], made.faces
+
+    async def _detected(
+        self, data: bytes, options: Options, deadline: float, timings: Timings
+    ) -> tuple[Picture, list[Face], tuple[Cut, ...]]:
+        """The faces that detection finds on an image, and their crops."""
+        picture, timings.decode = await self._decode_lanes.run(self._preparation.open, data, deadline)
+        found = await self._find(picture, options, deadline, timings)
+        if not found:
+            return picture, [], ()
+        made = await self._decode_lanes.run(self._preparation.cut, picture, found, options, data)
+        timings.decode, timings.align = timings.decode + made.decode_seconds, made.align_seconds
+        return picture, [Face(face.box, face.score, face.landmarks, {}) for face in found], made.faces
 
     async def _find(self, picture: Picture, options: Options, deadline: float, timings: Timings) -> list[Found]:
         min_score = self.pack.detector.min_score if options.min_score is None else options.min_score

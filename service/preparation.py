@@ -76,9 +76,16 @@ class Preparation:
             cuts.append(Cut(crops, assess(next(iter(crops.values())), face.landmarks, face.box)))
         return Cuts(tuple(cuts), decoded - started, time.monotonic() - decoded)
 
-    def fit(self, picture: Picture, options: Options) -> Cut:
-        """An image that is a crop already, resized for each analyzer that its tasks need."""
-        return Cut({index: fit(picture.pixels, self._parts[index].side_px) for index in self.needed(options)})
+    def open_aligned(self, data: bytes, options: Options, deadline: float) -> tuple[Picture, Cuts]:
+        """Decodes an image that is a crop already, and resizes it for each analyzer that its tasks need.
+
+        Raises:
+            ServiceError: as `open`.
+        """
+        picture, decode_seconds = self.open(data, deadline)
+        started = time.monotonic()
+        crops = {index: fit(picture.pixels, self._parts[index].side_px) for index in self.needed(options)}
+        return picture, Cuts((Cut(crops),), decode_seconds, time.monotonic() - started)
 
     def needed(self, options: Options) -> list[int]:
         """Numbers of the analyzers whose tasks are asked for."""

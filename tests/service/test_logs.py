@@ -1,0 +1,48 @@
+"""Logs: one line of JSON an event, with an error's type and place and never its message."""
+
+import json
+import logging
+
+import pytest
+
+from service.logs import JsonLines, log_event, set_up_logs
+
+
+def test_error_is_logged_by_type_and_place(caplog: pytest.LogCaptureFixture) -> None:
+    """An exception's message may quote the input, so its line has the type and where it was raised alone."""
+    try:
+        raise ValueError("SECRET")
+    except ValueError as error:
+        log_event("it failed", level=logging.ERROR, error=error, model="m", items=3)
+    line = json.loads(JsonLines().format(caplog.records[-1]))
+    assert (line["level"], line["event"], line["model"], line["items"]) == ("error", "it failed", "m", 3)
+    assert line["error"] == "ValueError"
+    assert line["where"][-1].startswith("service/test_logs.py:")
+    assert "SECRET" not in json.dumps(line)
+
+
+def test_line_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever an event holds, it is one line."""
+    with caplog.at_level(logging.INFO, "mien"):
+        log_event("two\nlines", text="a\nb", odd=object)
+    assert "\n" not in JsonLines().format(caplog.records[-1])
+
+
+def test_set_up_sends_both_loggers_to_stderr_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """Set up twice, an event of the service or of uvicorn is still one line on standard error, from its level up."""
+    loggers = [logging.getLogger(name) for name in ("mien", "uvicorn", "uvicorn.error", "uvicorn.access")]
+    before = [(logger.handlers, logger.propagate, logger.level, logger.disabled) for logger in loggers]
+    try:
+        set_up_logs("info")
+        set_up_logs("info")
+        log_event("ours")
+        log_event("too fine", level=logging.DEBUG)
+        logging.getLogger("uvicorn.error").warning("theirs")
+        logging.getLogger("uvicorn.access").warning("nobody's business")
+        lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+        assert [line["event"] for line in lines] == ["ours", "theirs"]
+        assert all(line["time"].endswith("Z") for line in lines)
+    finally:
+        for logger, (handlers, propagate, level, disabled) in zip(loggers, before, strict=True):
+            logger.handlers, logger.propagate, logger.disabled = handlers, propagate, disabled
+            logger.setLevel(level)
