@@ -39,12 +39,14 @@ def set_up_logs(level: str) -> None:
     formatter = JsonLines()
     formatter.converter = time.gmtime
     handler.setFormatter(formatter)
-    for name in ("mien", "uvicorn", "uvicorn.error"):
+    for name in ("mien", "asyncio", "uvicorn", "uvicorn.error"):
         logger = logging.getLogger(name)
         logger.handlers = [handler] if name != "uvicorn.error" else []
         logger.propagate = name == "uvicorn.error"
         logger.setLevel(level.upper())
-    logging.getLogger("uvicorn.access").disabled = True
+    # The parser of uploads tells bytes of a body that it cannot read; whoever sent them is told by status.
+    for name in ("uvicorn.access", "python_multipart.multipart"):
+        logging.getLogger(name).disabled = True
 
 
 def log_event(event: str, *, level: int = logging.INFO, error: BaseException | None = None, **fields: object) -> None:

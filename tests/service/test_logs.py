@@ -7,6 +7,8 @@ import pytest
 
 from service.logs import JsonLines, log_event, set_up_logs
 
+_NAMES = ("mien", "asyncio", "uvicorn", "uvicorn.error", "uvicorn.access", "python_multipart.multipart")
+
 
 def test_error_is_logged_by_type_and_place(caplog: pytest.LogCaptureFixture) -> None:
     """An exception's message may quote the input, so its line has the type and where it was raised alone."""
@@ -30,7 +32,7 @@ def test_line_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_set_up_sends_both_loggers_to_stderr_once(capsys: pytest.CaptureFixture[str]) -> None:
     """Set up twice, an event of the service or of uvicorn is still one line on standard error, from its level up."""
-    loggers = [logging.getLogger(name) for name in ("mien", "uvicorn", "uvicorn.error", "uvicorn.access")]
+    loggers = [logging.getLogger(name) for name in _NAMES]
     before = [(logger.handlers, logger.propagate, logger.level, logger.disabled) for logger in loggers]
     try:
         set_up_logs("info")
@@ -38,7 +40,8 @@ def test_set_up_sends_both_loggers_to_stderr_once(capsys: pytest.CaptureFixture[
         log_event("ours")
         log_event("too fine", level=logging.DEBUG)
         logging.getLogger("uvicorn.error").warning("theirs")
-        logging.getLogger("uvicorn.access").warning("nobody's business")
+        for name in ("uvicorn.access", "python_multipart.multipart"):
+            logging.getLogger(name).warning("nobody's business")
         lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
         assert [line["event"] for line in lines] == ["ours", "theirs"]
         assert all(line["time"].endswith("Z") for line in lines)
