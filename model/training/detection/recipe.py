@@ -25,7 +25,7 @@ class CanvasConfig:
     batch: int = 16
     large_side_px: int = 512
     large_batch: int = 6
-    large_every: int = 4
+    large_every: int = 3
 
     def of_step(self, step: int) -> tuple[int, int]:
         """Side in pixels and number of canvases of a step."""
@@ -39,7 +39,7 @@ class DetectorLossWeights:
 
     score: float = 1.0
     box: float = 2.0
-    landmarks: float = 2.0
+    landmarks: float = 6.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class DetectorRecipe:
     canvas: CanvasConfig = field(default_factory=CanvasConfig)
     losses: DetectorLossWeights = field(default_factory=DetectorLossWeights)
     seed: int = 11
-    total_steps: int = 11000
+    total_steps: int = 7800
     warmup_steps: int = 300
     learning_rate: float = 2e-3
     final_share: float = 0.005

@@ -91,8 +91,12 @@ def _optimizer_tensors(optimizer: torch.optim.AdamW) -> dict[str, Tensor]:
 
 
 def _restore_optimizer(optimizer: torch.optim.AdamW, tensors: dict[str, Tensor]) -> None:
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         number, key = name.split(".", 1)
-        state.setdefault(int(number), {})[key] = value
+        # In its parameter's memory order, which a file does not keep: the fused step walks both side by side.
+        like = parameters[int(number)]
+        ordered = torch.empty_like(like).copy_(value) if value.shape == like.shape else value
+        state.setdefault(int(number), {})[key] = ordered
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
