@@ -18,7 +18,7 @@ DOCKERFILES := Dockerfile docker/Dockerfile.gpu
 SCRIPTS := .ci/run $(wildcard docker/*.sh)
 
 .PHONY: demo serve test check fix fuzz soak bench clean help \
-	check-format check-lint check-types check-imports check-docker check-compose check-scripts check-docs docs
+	check-format check-lint check-types check-imports check-docker check-compose check-scripts check-docs docs docs-demo
 
 demo: $(VENV)/.demo  ## analyse two photographs with the real service, and stop it again
 	@$(BIN)/python -m service.demo $(ARGS)
@@ -58,6 +58,9 @@ check-docs: $(VENV)/.test
 docs: $(VENV)/.serving  ## fill the tables in the documents from the code and the pack
 	@$(BIN)/python docs/fill.py
 
+docs-demo: $(VENV)/.demo  ## the same, and what the demo prints into the README
+	@$(BIN)/python docs/fill.py --demo
+
 fix: $(VENV)/.test  ## format, and mend what the linter can mend
 	@$(BIN)/ruff format $(TREES)
 	@$(BIN)/ruff check --fix $(TREES)
@@ -76,7 +79,7 @@ clean:  ## remove what building and testing left, .venv too
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-7s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 # The environment, in three steps, each with a stamp that a change of pyproject.toml outdates. A step takes its stamp away
 # before it starts, so that a failed install is tried again.

@@ -5,6 +5,8 @@ own, so that no document can state another than the service has. `--check` write
 """
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final, Literal, get_args, get_origin
@@ -100,6 +102,14 @@ def fill(text: str) -> str:
     return pattern.sub(lambda found: f"{found[1]}{BLOCKS[found[2]]()}\n{found[3]}", text)
 
 
+def demo_output() -> str:
+    """What `make demo` prints, of a run made now; without the folder that it ran in."""
+    command = [sys.executable, "-m", "service.demo", "--port", "8000"]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout  # noqa: S603
+    lines = [line.rstrip() for line in printed.replace(f"{ROOT}/", "").splitlines()]
+    return "\n".join(["```text", *(line for line in lines if line), "```"])
+
+
 def _bounds(field: FieldInfo) -> str:
     if get_origin(field.annotation) is Literal:
         return ", ".join(f"`{choice}`" for choice in get_args(field.annotation))
@@ -119,9 +129,19 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 @click.command(help=__doc__)
 @click.option("--check", is_flag=True, help="Write nothing; fail where a table has gone stale.")
-def main(check: bool) -> None:
+@click.option("--demo", is_flag=True, help="Run the demo too, and put what it prints into the README.")
+def main(check: bool, demo: bool) -> None:
     """Fills, or checks, every document."""
     stale = []
+    if demo:
+        readme = ROOT / "README.md"
+        shown = re.sub(
+            r"(<!-- demo: filled by make docs-demo -->\n).*?(<!-- end -->)",
+            lambda found: f"{found[1]}{demo_output()}\n{found[2]}",
+            readme.read_text(encoding="utf-8"),
+            flags=re.DOTALL,
+        )
+        readme.write_text(shown, encoding="utf-8")
     for name in DOCUMENTS:
         path = ROOT / name
         before = path.read_text(encoding="utf-8")
