@@ -98,6 +98,44 @@ class _Outcome:
     error: float
 
 
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """All that a detector found on scenes at the lowest score that is looked at, from which any higher one is counted.
+
+    Attributes:
+        faces: labelled faces over 20 pixels.
+        alarms: scores of what was found in rooms.
+        unmatched: scores of what was found in photographs and matches no label.
+        num_rooms: scenes without a face.
+        num_photos: the others.
+    """
+
+    faces: tuple[_Outcome, ...]
+    alarms: tuple[float, ...]
+    unmatched: tuple[float, ...]
+    num_rooms: int
+    num_photos: int
+
+    def at(self, min_score: float) -> DetectionReport:
+        """Counts them at a lowest score: suppression goes by score, so what is left out suppressed nothing above it."""
+        errors = [face.error for face in self.faces if face.score >= min_score]
+        return DetectionReport(
+            min_score=min_score,
+            recall=_recall(self.faces, min_score),
+            num_faces=len(self.faces),
+            false_alarms_per_room=_count(self.alarms, min_score) / self.num_rooms,
+            num_rooms=self.num_rooms,
+            unmatched_per_photo=_count(self.unmatched, min_score) / self.num_photos,
+            num_photos=self.num_photos,
+            landmark_error=float(np.mean(errors)) if errors else 0.0,
+            bins=tuple(_bins(self.faces, min_score)),
+            sweep=tuple(
+                SweepPoint(each, _recall(self.faces, each), _count(self.alarms, each) / self.num_rooms)
+                for each in _SWEEP
+            ),
+        )
+
+
 def evaluate_detector(detector: Detector, data: Path, min_score: float | None = None) -> DetectionReport:
     """Measures a detector on `detection-val*.parquet`.
 
@@ -114,7 +152,15 @@ def evaluate_detector(detector: Detector, data: Path, min_score: float | None = 
 
 def evaluate_on(detector: Detector, scenes: Sequence[Scene], min_score: float | None = None) -> DetectionReport:
     """Measures a detector on scenes in memory; see `evaluate_detector`."""
-    score = detector.min_score if min_score is None else min_score
+    return find(detector, scenes).at(detector.min_score if min_score is None else min_score)
+
+
+def find(detector: Detector, scenes: Sequence[Scene]) -> Findings:
+    """Runs a detector on scenes.
+
+    Raises:
+        DataError: if they hold no face over 20 pixels, or no room.
+    """
     faces: list[_Outcome] = []
     alarms: list[float] = []
     unmatched: list[float] = []
@@ -125,25 +171,11 @@ def evaluate_on(detector: Detector, scenes: Sequence[Scene], min_score: float | 
             continue
         matched = match(found, scene.boxes)
         unmatched += found.scores[matched < 0].tolist()
-        faces += _outcomes(found, matched, scene)
-    faces = [face for face in faces if face.side_px >= MIN_FACE_PX]
+        faces += [face for face in _outcomes(found, matched, scene) if face.side_px >= MIN_FACE_PX]
     num_rooms = sum(scene.kind == "room" for scene in scenes)
     if not faces or not num_rooms:
         raise DataError("a detector is measured on photographs with faces over 20 pixels and on rooms without")
-    errors = [face.error for face in faces if face.score >= score]
-    num_photos = len(scenes) - num_rooms
-    return DetectionReport(
-        min_score=score,
-        recall=_recall(faces, score),
-        num_faces=len(faces),
-        false_alarms_per_room=_count(alarms, score) / num_rooms,
-        num_rooms=num_rooms,
-        unmatched_per_photo=_count(unmatched, score) / num_photos,
-        num_photos=num_photos,
-        landmark_error=float(np.mean(errors)) if errors else 0.0,
-        bins=tuple(_bins(faces, score)),
-        sweep=tuple(SweepPoint(each, _recall(faces, each), _count(alarms, each) / num_rooms) for each in _SWEEP),
-    )
+    return Findings(tuple(faces), tuple(alarms), tuple(unmatched), num_rooms, len(scenes) - num_rooms)
 
 
 def _outcomes(found: Detections, matched: NDArray[np.int64], scene: Scene) -> Iterable[_Outcome]:

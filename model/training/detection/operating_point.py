@@ -9,7 +9,7 @@ from pathlib import Path
 from model.detector.checkpoint import load_detector, save_detector
 from model.runtime.detection import Detector
 from model.runtime.pack import DetectorPart
-from model.training.detection.evaluate import DetectionReport, evaluate_on
+from model.training.detection.evaluate import DetectionReport, find
 from model.training.detection.scenes import read_scenes
 from model.training.detection.torch_session import TorchSession
 
@@ -42,11 +42,9 @@ def settle(checkpoint: Path, data: Path, min_score: float | None = None) -> Dete
         CheckpointError: if the checkpoint cannot be read.
         DataError: if the data cannot be read.
     """
-    detector, scenes = open_checkpoint(checkpoint), read_scenes(data, "val")
-    report = evaluate_on(detector, scenes, min_score)
-    if min_score is None:
-        report = evaluate_on(detector, scenes, best_score(report))
     network, point = load_detector(checkpoint)
+    found = find(open_checkpoint(checkpoint), read_scenes(data, "val"))
+    report = found.at(best_score(found.at(point.min_score)) if min_score is None else min_score)
     measured = {measure.metric: measure.value for measure in report.measures() if measure.group == "all"}
     save_detector(checkpoint, network, replace(point, min_score=report.min_score, measured=measured))
     return report
