@@ -162,3 +162,33 @@ def test_a_network_with_a_broken_weight_is_refused(
     with pytest.raises(ExportError, match=r"embedding: .*nan"):
         export_checkpoint(wanted, Stages())
     assert list((tmp_path / "packs").iterdir()) == []
+
+
+def test_with_data_a_pack_is_measured_and_calibrated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made_pack: Path, shared_data: Path
+) -> None:
+    """With data every figure stands under the command that gives it again, and thresholds stand with their pairs."""
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in ("lfw-val.parquet", "utkface-val.parquet"):
+        (data / name).symlink_to((shared_data / name).resolve())
+    monkeypatch.setattr(export.assembly, "trace", lambda _: (made_pack / "analyzer.onnx").read_bytes())
+    wanted = replace(order(tmp_path), detector=str(made_pack), data=data)
+    folder = export_checkpoint(wanted, Stages())
+    pack = read_pack(folder)
+    assert pack.verification is not None
+    assert pack.verification.num_images == 5910
+    assert pack.verification.num_impostor_pairs + pack.verification.num_genuine_pairs == 5910 * 5909 // 2
+    assert [row.fmr for row in pack.verification.thresholds] == [1e-2, 1e-3, 1e-4]
+    command = f"mien-train evaluate {folder} --data {data}"
+    measured = {(entry.task, entry.metric): entry.command for entry in pack.measured if entry.group == "all"}
+    for figure in (
+        ("age", "mae_years"),
+        ("gender", "accuracy"),
+        ("race", "accuracy"),
+        ("embedding", "tar_at_fmr_1e-03"),
+    ):
+        assert measured[figure] == command
+    assert measured["embedding", "cosine_to_float32_weights_min"] == wanted.command
+    assert f"`{command}`" in (folder / "CARD.md").read_text()
+    assert "24 real crops of the validation sets" in pack.exported_with["compared"]
