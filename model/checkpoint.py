@@ -55,7 +55,7 @@ def load_network(path: Path) -> MultiTaskNetwork:
     Raises:
         CheckpointError: if a file is missing or unreadable, or the weights are not the configuration's.
     """
-    recover(path)
+    path = whole(path)
     try:
         config = NetworkConfig.from_json((path / CONFIG).read_text())
     except OSError as error:
@@ -130,6 +130,17 @@ def recover(folder: Path) -> None:
         (beside if beside.exists() else old).rename(folder)
     for left in (beside, old):
         shutil.rmtree(left, ignore_errors=True)
+
+
+def whole(folder: Path) -> Path:
+    """Where to read a folder from: its own path, or where a `written_whole` between its two renames left it.
+
+    Changes nothing, so that a reader never disturbs a writer that is alive.
+    """
+    beside, old = _beside(folder)
+    if folder.exists() or not old.exists():
+        return folder
+    return beside if beside.exists() else old
 
 
 def _beside(folder: Path) -> tuple[Path, Path]:

@@ -8,7 +8,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from model.checkpoint import CONFIG, WEIGHTS, CheckpointError, load_into, recover, save_tensors, written_whole
+from model.checkpoint import CONFIG, WEIGHTS, CheckpointError, load_into, save_tensors, whole, written_whole
 from model.detector.config import ConfigError, DetectorConfig
 from model.detector.network import DetectorNetwork
 
@@ -47,7 +47,7 @@ def load_detector(path: Path) -> tuple[DetectorNetwork, OperatingPoint]:
     Raises:
         CheckpointError: if a file is missing or unreadable, or the weights are not the description's.
     """
-    recover(path)
+    path = whole(path)
     try:
         stored = json.loads((path / CONFIG).read_text())
         config = DetectorConfig.from_json(json.dumps(stored["network"]))

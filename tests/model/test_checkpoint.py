@@ -6,7 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.checkpoint import CheckpointError, load_network, load_tensors, recover, save, save_tensors, written_whole
+from model.checkpoint import (
+    CheckpointError,
+    load_network,
+    load_tensors,
+    recover,
+    save,
+    save_tensors,
+    whole,
+    written_whole,
+)
 from model.network import MultiTaskNetwork
 from tests.model.networks import TINY
 
@@ -121,7 +130,7 @@ def test_an_error_leaves_the_old_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("left", "whole"),
+    ("left", "kept"),
     [
         ({"last": "old", ".last.new": "half"}, "old"),  # killed while writing
         ({".last.old": "old", ".last.new": "new"}, "new"),  # killed between the two renames
@@ -130,9 +139,28 @@ def test_an_error_leaves_the_old_folder(tmp_path: Path) -> None:
         ({".last.new": "half"}, None),  # killed in the first write of all
     ],
 )
-def test_a_kill_at_any_point_leaves_one_whole_folder(tmp_path: Path, left: dict[str, str], whole: str | None) -> None:
+def test_a_kill_at_any_point_leaves_one_whole_folder(tmp_path: Path, left: dict[str, str], kept: str | None) -> None:
     """Whatever a kill left behind, recovery puts the newest whole folder in place and clears the rest."""
     for name, text in left.items():
         _write(tmp_path / name, text)
     recover(tmp_path / "last")
-    assert {path.name: (path / "file").read_text() for path in tmp_path.iterdir()} == ({"last": whole} if whole else {})
+    assert {path.name: (path / "file").read_text() for path in tmp_path.iterdir()} == ({"last": kept} if kept else {})
+
+
+def test_a_reader_leaves_a_living_writers_folders_alone(tmp_path: Path) -> None:
+    """A network can be read while the next one is written beside it, and the write still ends well."""
+    network = MultiTaskNetwork(TINY)
+    save(tmp_path / "ema", network)
+    with written_whole(tmp_path / "ema") as beside:
+        (beside / "file").write_text("new")
+        load_network(tmp_path / "ema")
+    assert (tmp_path / "ema" / "file").read_text() == "new"
+
+
+@pytest.mark.parametrize(("left", "read"), [(("old", "new"), "new"), (("old",), "old")])
+def test_a_reader_finds_the_whole_folder_that_a_kill_left(tmp_path: Path, left: tuple[str, ...], read: str) -> None:
+    """Between a writer's two renames the complete new folder is read, else the old one, and neither is moved."""
+    for name in left:
+        _write(tmp_path / f".ema.{name}", name)
+    assert (whole(tmp_path / "ema") / "file").read_text() == read
+    assert not (tmp_path / "ema").exists()
