@@ -44,6 +44,12 @@ class SizeBin:
     recall: float
     num_faces: int
 
+    @property
+    def group(self) -> str:
+        """The bin's name among an evaluation's groups."""
+        upper = "and over" if self.high_px == float("inf") else f"to {self.high_px:g}"
+        return f"face {self.low_px:g} {upper} px"
+
 
 @dataclass(frozen=True, slots=True)
 class DetectionReport:
@@ -82,10 +88,7 @@ class DetectionReport:
             ("unmatched_per_photo", self.unmatched_per_photo, self.num_photos, "all"),
             ("landmark_error_by_eye_distance", self.landmark_error, max(round(self.recall * self.num_faces), 1), "all"),
         ]
-        rows += [
-            ("recall_at_iou_0.5", each.recall, each.num_faces, f"face {each.low_px:g} to {each.high_px:g} px")
-            for each in self.bins
-        ]
+        rows += [("recall_at_iou_0.5", each.recall, each.num_faces, each.group) for each in self.bins]
         return tuple(Measure("detection", name, value, DATASET, count, group) for name, value, count, group in rows)
 
 

@@ -5,6 +5,7 @@ Holds the choice on the validation split. Never trains.
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from model.detector.checkpoint import load_detector, save_detector
 from model.runtime.detection import Detector
@@ -13,6 +14,7 @@ from model.training.detection.evaluate import DetectionReport, find
 from model.training.detection.scenes import read_scenes
 from model.training.detection.torch_session import TorchSession
 
+MAX_FALSE_ALARMS: Final = 0.02  # a room: of all scores that are this quiet, the lowest finds the most faces
 _UNHASHED = "0" * 64  # a checkpoint's network has no file with a hash; nothing compares this one
 
 
@@ -51,10 +53,6 @@ def settle(checkpoint: Path, data: Path, min_score: float | None = None) -> Dete
 
 
 def best_score(report: DetectionReport) -> float:
-    """The score where a room's false alarms cost least against the faces found; the middle one of equals.
-
-    A face missed and a false alarm in a room count alike, as shares: recall less false alarms a room is greatest.
-    """
-    gain = [round(point.recall - point.false_alarms_per_room, 9) for point in report.sweep]
-    best = [point.min_score for point, value in zip(report.sweep, gain, strict=True) if value == max(gain)]
-    return best[len(best) // 2]
+    """The lowest score of the sweep from which on a room has at most `MAX_FALSE_ALARMS`; the highest where none has."""
+    quiet = [point.min_score for point in report.sweep if point.false_alarms_per_room <= MAX_FALSE_ALARMS]
+    return min(quiet, default=report.sweep[-1].min_score)
