@@ -118,6 +118,9 @@ class NetworkConfig:
         fusion: each group's, alike in shape.
         groups: the task groups, in order.
         embedding_dim: length of the recognition subnet's embedding; None for a network without one.
+        recognition_maps: 0 pools the last map by its mean, as SwinFace does; k > 0 by k learnt spatial weightings a
+            channel (MobileFaceNet's global depthwise convolution, Chen et al. 2018, arXiv 1804.07573): on aligned faces
+            where a feature stands says as much as what it is.
         fc_dim: width of a group's two fully connected layers.
         dropout: after each of them.
         batch_norm_eps: of every batch norm (SwinFace: 2e-5).
@@ -129,6 +132,7 @@ class NetworkConfig:
     fusion: FusionConfig
     groups: tuple[GroupConfig, ...]
     embedding_dim: int | None = 512
+    recognition_maps: int = 0
     fc_dim: int = 512
     dropout: float = 0.5
     batch_norm_eps: float = 2e-5
@@ -269,6 +273,7 @@ NANO: Final = NetworkConfig(
             ),
         ),
     ),
+    recognition_maps=4,
     fc_dim=128,
     dropout=0.0,
     age_offset_years=33.0,

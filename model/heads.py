@@ -6,20 +6,36 @@ Holds what turns features into raw outputs. Never applies a softmax or a normali
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from model.config import OUTPUT_SIZES, GroupConfig, NetworkConfig
-from model.fusion import GroupFusion
+from model.fusion import GlobalPool, GroupFusion
+
+
+class DepthwisePool(nn.Module):
+    """(B, C, H, W) to (B, C * num_maps): each channel's weighted sums over the grid, the weights learnt."""
+
+    def __init__(self, channels: int, grid: int, num_maps: int) -> None:
+        super().__init__()
+        self.num_maps = num_maps
+        # (C, H * W, maps). Around the mean's own weights, apart enough for the maps to become different ones.
+        self.weight = nn.Parameter(1 / grid**2 + torch.randn(channels, grid**2, num_maps) / grid**2)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Weighs and sums over the whole grid."""
+        return torch.einsum("bcn,cnk->bck", x_BCHW.flatten(2), self.weight).flatten(1)
 
 
 class Recognition(nn.Module):
-    """SwinFace's recognition subnet: layer norm, average pool, linear, batch norm, linear, batch norm."""
+    """SwinFace's recognition subnet: layer norm, pool, linear, batch norm, linear, batch norm."""
 
-    def __init__(self, channels: int, embedding_dim: int, batch_norm_eps: float) -> None:
+    def __init__(self, channels: int, grid: int, embedding_dim: int, num_maps: int, batch_norm_eps: float) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(channels)
+        self.pool = DepthwisePool(channels, grid, num_maps) if num_maps else GlobalPool("average")
         self.feature = nn.Sequential(
-            nn.Linear(channels, channels, bias=False),
+            nn.Linear(channels * max(num_maps, 1), channels, bias=False),
             nn.BatchNorm1d(channels, batch_norm_eps),
             nn.Linear(channels, embedding_dim, bias=False),
             nn.BatchNorm1d(embedding_dim, batch_norm_eps),
@@ -28,7 +44,7 @@ class Recognition(nn.Module):
     def forward(self, last_BCHW: Tensor) -> Tensor:
         """The last stage's map to the embedding (B, D), not L2-normalised."""
         tokens_BHWC = self.norm(last_BCHW.permute(0, 2, 3, 1))
-        embedding_BD: Tensor = self.feature(tokens_BHWC.mean((1, 2)))
+        embedding_BD: Tensor = self.feature(self.pool(tokens_BHWC.permute(0, 3, 1, 2)))
         return embedding_BD
 
 

@@ -28,7 +28,13 @@ class MultiTaskNetwork(nn.Module):
         self.recognition = (
             None
             if config.embedding_dim is None
-            else Recognition(config.backbone.dims[-1], config.embedding_dim, config.batch_norm_eps)
+            else Recognition(
+                config.backbone.dims[-1],
+                config.backbone.grids[-1],
+                config.embedding_dim,
+                config.recognition_maps,
+                config.batch_norm_eps,
+            )
         )
         self.groups = nn.ModuleDict({group.name: GroupHead(config, group) for group in config.groups})
 

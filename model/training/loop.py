@@ -127,27 +127,32 @@ def train_analyzer(
 def _run(training: Training, out: Path, logbook: Logbook, stopped: list[int]) -> None:
     recipe, state = training.recipe, training.state
     rows: list[dict[str, Tensor]] = []
+    saved = state.step
     while state.step < recipe.total_steps and not stopped:
-        rows.append(training.step())
+        figures = training.step()
+        rows.append(figures)
         logbook.advance(state.step)
         if state.step % recipe.log_every == 0:
             logbook.write(state.step, _means(rows))
             rows = []
-        if state.step % recipe.save_every == 0 and state.step < recipe.total_steps:
+        if state.step % recipe.save_every == 0:
+            _refuse_divergence(figures)
             save_state(out, recipe, state)
-    save_state(out, recipe, state)
+            saved = state.step
+    if saved != state.step:  # a signal may come at any point of a step, so this is decided after the last one
+        _refuse_divergence(figures)
+        save_state(out, recipe, state)
 
 
 def _means(rows: list[dict[str, Tensor]]) -> dict[str, float]:
-    """Means of the rows' figures.
+    _refuse_divergence(rows[-1])
+    return {name: float(torch.stack([row[name] for row in rows]).mean()) for name in rows[0]}
 
-    Raises:
-        TrainingError: if the loss is not finite: the state on disk is then older and whole.
-    """
-    means = {name: float(torch.stack([row[name] for row in rows]).mean()) for name in rows[0]}
-    if not torch.isfinite(torch.tensor(means["loss"])):
+
+def _refuse_divergence(figures: dict[str, Tensor]) -> None:
+    """Ends a training whose loss or gradient is no longer finite, before it is saved: what is on disk stays usable."""
+    if not bool(torch.isfinite(figures["loss"]) & torch.isfinite(figures["gradient_norm"])):
         raise TrainingError("the loss is no longer finite; try a lower learning_rate")
-    return means
 
 
 def _prepare(recipe: AnalyzerRecipe) -> torch.device:

@@ -20,14 +20,14 @@ from model.training.dataset import TEACHER_DIM
 class LossWeights:
     """How much each loss counts; 0 leaves one out."""
 
-    teacher: float = 4.0
+    teacher: float = 8.0
     relation: float = 30.0
     margin: float = 0.02
     age: float = 1.0
-    gender: float = 0.5
+    gender: float = 1.0
     race: float = 0.5
     expression: float = 1.5
-    attributes: float = 2.0
+    attributes: float = 4.0
 
 
 @dataclass(frozen=True, slots=True)

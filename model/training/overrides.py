@@ -40,7 +40,7 @@ def override(recipe: Recipe, changes: Mapping[str, str]) -> Recipe:
             near = difflib.get_close_matches(key, known, 1, cutoff=0)
             raise OverrideError(f"the recipe has no {key!r}; did you mean {near[0]!r}?")
     try:
-        return _override(recipe, changes)
+        return _override(recipe, changes, "")
     except OverrideError:
         raise
     except ValueError as error:
@@ -57,12 +57,15 @@ def keys(recipe: object, prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{field.name}"
 
 
-def _override(recipe: Recipe, changes: Mapping[str, str]) -> Recipe:
+def _override(recipe: Recipe, changes: Mapping[str, str], prefix: str) -> Recipe:
     hints = get_type_hints(type(recipe))
     values: dict[str, Any] = {}
     for name in {key.split(".")[0] for key in changes}:
         inner = {key.split(".", 1)[1]: text for key, text in changes.items() if key.startswith(f"{name}.")}
-        values[name] = _override(getattr(recipe, name), inner) if inner else _read(name, hints[name], changes[name])
+        if inner:
+            values[name] = _override(getattr(recipe, name), inner, f"{prefix}{name}.")
+        else:
+            values[name] = _read(f"{prefix}{name}", hints[name], changes[name])
     return replace(recipe, **values)  # type: ignore[type-var]
 
 

@@ -50,18 +50,15 @@ class TrainingState:
 def new_state(
     recipe: AnalyzerRecipe, num_identities: int, device: torch.device, init: Path | None = None
 ) -> TrainingState:
-    """A training's start: weights drawn from the seed, or taken from a checkpoint.
+    """A training's start: weights drawn from the seed, or taken from a checkpoint as far as it fits.
 
     Raises:
-        CheckpointError: if `init` is unusable or holds another network.
+        CheckpointError: if `init` is unusable or holds quite another network.
     """
     torch.manual_seed(seed_of(recipe.seed, INITIALISE))
     network = MultiTaskNetwork(recipe.network)
     if init is not None:
-        start = load_network(init)
-        if start.config.to_json() != recipe.network.to_json():
-            raise CheckpointError(f"the network at {init} is not the recipe's")
-        network.load_state_dict(start.state_dict())
+        _take_over(network, load_network(init))
     network = network.train().to(device)
     embedding_dim = recipe.network.embedding_dim or 0
     objective = Objective(recipe.losses, recipe.margin, embedding_dim, num_identities).to(device)
@@ -71,6 +68,22 @@ def new_state(
         objective=objective,
         optimizer=_optimizer(recipe, network, objective),
     )
+
+
+def _take_over(network: MultiTaskNetwork, start: MultiTaskNetwork) -> None:
+    """Takes every tensor of another network that has this one's name and shape; the rest keep their fresh start.
+
+    Raises:
+        CheckpointError: if the two share less than half of their numbers: they are then no relatives.
+    """
+    own = network.state_dict()
+    shared = {
+        name: value for name, value in start.state_dict().items() if own.get(name, value[None]).shape == value.shape
+    }
+    size, fits = (sum(value.numel() for value in tensors.values()) for tensors in (own, shared))
+    if fits < size / 2:
+        raise CheckpointError(f"the network to start from shares only {fits:,} of {size:,} numbers")
+    network.load_state_dict(own | shared)
 
 
 def _optimizer(recipe: AnalyzerRecipe, network: nn.Module, objective: nn.Module) -> torch.optim.AdamW:

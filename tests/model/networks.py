@@ -19,6 +19,7 @@ TINY: Final[NetworkConfig] = replace(
     ),
     fusion=FusionConfig(widths=(4, 4), reduction=2),
     embedding_dim=16,
+    recognition_maps=2,
     fc_dim=8,
     dropout=0.1,
 )

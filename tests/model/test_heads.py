@@ -5,14 +5,14 @@ from typing import Any
 import torch
 
 from model.config import GroupConfig
-from model.heads import GroupHead, Recognition
+from model.heads import DepthwisePool, GroupHead, Recognition
 from tests.model.networks import TINY
 
 
 def test_recognition_is_norm_pool_and_two_normed_linears() -> None:
     """The embedding is SwinFace's chain: layer norm, mean over tokens, linear, batch norm, linear, batch norm."""
     torch.manual_seed(0)
-    head = Recognition(6, 10, 2e-5).eval()
+    head = Recognition(6, 7, 10, 0, 2e-5).eval()
     last_BCHW = torch.randn(3, 6, 7, 7)
     tokens = last_BCHW.flatten(2).transpose(1, 2)
     normed = (tokens - tokens.mean(2, keepdim=True)) / (tokens.var(2, unbiased=False, keepdim=True) + 1e-5).sqrt()
@@ -23,6 +23,26 @@ def test_recognition_is_norm_pool_and_two_normed_linears() -> None:
     torch.testing.assert_close(head(last_BCHW), expected, rtol=1e-4, atol=1e-5)
     assert first.bias is None
     assert second.bias is None
+
+
+def test_depthwise_pool_weighs_places() -> None:
+    """Each channel gives its weighted sums over the grid, one a map, channel after channel."""
+    pool = DepthwisePool(3, 4, 2)
+    x_BCHW = torch.randn(5, 3, 4, 4)
+    weight = pool.weight.view(3, 4, 4, 2)
+    expected = [(x_BCHW[:, c] * weight[c, :, :, k]).sum((1, 2)) for c in range(3) for k in range(2)]
+    torch.testing.assert_close(pool(x_BCHW), torch.stack(expected, 1))
+
+
+def test_depthwise_pool_stands_before_the_linears() -> None:
+    """With learnt maps the embedding keeps its length, and where a feature stands changes it."""
+    torch.manual_seed(0)
+    head = Recognition(6, 7, 10, 4, 2e-5).eval()
+    last_BCHW = torch.randn(3, 6, 7, 7)
+    assert head(last_BCHW).shape == (3, 10)
+    assert not torch.allclose(head(last_BCHW), head(last_BCHW.flip(3)), atol=1e-3)
+    plain = Recognition(6, 7, 10, 0, 2e-5).eval()
+    torch.testing.assert_close(plain(last_BCHW), plain(last_BCHW.flip(3)), rtol=1e-4, atol=1e-5)
 
 
 def test_group_has_one_layer_an_output() -> None:
