@@ -15,7 +15,10 @@ import torch
 from torch import Tensor
 
 from model.analyzer import normalise
+from model.checkpoint import save
+from model.network import MultiTaskNetwork
 from model.training.augmentation import Augmentation
+from model.training.batch_norm import with_precise_statistics
 from model.training.batches import Mixture
 from model.training.dataset import read_faces
 from model.training.logbook import Logbook
@@ -23,7 +26,7 @@ from model.training.loss_curves import draw_losses
 from model.training.recipes import AnalyzerRecipe
 from model.training.sampler import MixedSampler
 from model.training.schedule import learning_rate
-from model.training.seeds import AUGMENT, DROPOUT, seed_of, torch_generator
+from model.training.seeds import AUGMENT, DROPOUT, STATISTICS, seed_of, torch_generator
 from model.training.state import EMA, TrainingState, new_state, resume_state, save_state
 
 
@@ -66,6 +69,15 @@ class Training:
         state.step += 1
         figures = {"loss": total, **losses, "gradient_norm": norm, "learning_rate": torch.tensor(rate)}
         return {name: value.detach() for name, value in figures.items()}
+
+    def shipped_network(self) -> MultiTaskNetwork:
+        """The averaged network with batch norm statistics of its own, from batches that (seed, place) decide."""
+        sampler = MixedSampler(self._mixture.sizes, asdict(self.recipe.rows), seed_of(self.recipe.seed, STATISTICS))
+        batches_BCHW = (
+            normalise(self._mixture.batch(sampler.draw(place)).images.to(self._device))
+            for place in range(self.recipe.statistics_batches)
+        )
+        return with_precise_statistics(self.state.average.network, batches_BCHW)
 
     def _losses(self) -> dict[str, Tensor]:
         step = self.state.step
@@ -119,9 +131,12 @@ def train_analyzer(
     with _stopping() as stopped, Logbook(out, state.step, recipe.total_steps) as logbook:
         logbook.say(f"{state.network.num_parameters():,} parameters, {mixture.sizes}, on {device}")
         _run(training, out, logbook, stopped)
+        done = state.step >= recipe.total_steps
+        if done:
+            save(out / EMA, training.shipped_network())
         logbook.say(f"stopped at step {state.step}: {out / EMA}")
         logbook.say(f"training curves: {draw_losses(out)}")
-    return state.step >= recipe.total_steps
+    return done
 
 
 def _run(training: Training, out: Path, logbook: Logbook, stopped: list[int]) -> None:

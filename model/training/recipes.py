@@ -38,6 +38,8 @@ class AnalyzerRecipe:
         weight_decay: AdamW's, on matrices alone (norms, biases and position biases have none).
         max_grad_norm: larger gradients are scaled down to it.
         ema_decay: of the averaged weights.
+        statistics_batches: batches, not augmented, from which the averaged network's batch norm statistics are made at
+            the end; 0 leaves them averaged.
         device: `auto` takes CUDA where there is one.
         bfloat16: the forward pass under autocast, on CUDA alone (it is many times slower on a CPU).
         num_threads: torch's on the CPU; 0 leaves them as they are.
@@ -58,6 +60,7 @@ class AnalyzerRecipe:
     weight_decay: float = 0.05
     max_grad_norm: float = 5.0
     ema_decay: float = 0.998
+    statistics_batches: int = 100
     device: Literal["auto", "cpu", "cuda"] = "auto"
     bfloat16: bool = False
     num_threads: int = 0
@@ -66,6 +69,6 @@ class AnalyzerRecipe:
 
 
 # What may change when a training is resumed: none of it changes what a step computes, but for the schedule's length.
-CHANGEABLE: Final = frozenset({"total_steps", "device", "num_threads", "save_every", "log_every"})
+CHANGEABLE: Final = frozenset({"total_steps", "statistics_batches", "device", "num_threads", "save_every", "log_every"})
 
 RECIPES: Final[dict[str, AnalyzerRecipe]] = {"nano": AnalyzerRecipe()}

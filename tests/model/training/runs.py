@@ -25,6 +25,7 @@ CHANGES: Final[dict[str, str]] = {
     "save_every": "4",
     "log_every": "1",
     "num_threads": "1",
+    "statistics_batches": "3",
     "device": "cpu",
 }
 

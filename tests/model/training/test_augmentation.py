@@ -84,7 +84,7 @@ def test_grey_has_equal_channels() -> None:
 def test_each_operation_acts_alone(change: dict[str, float]) -> None:
     """Each operation changes most crops, keeps their shape and stays within -1 and 1."""
     images = _crops()
-    changed = _augment(replace(NONE, **change), images)
+    changed = _augment(replace(NONE, **change), images)  # type: ignore[arg-type]
     assert changed.shape == images.shape
     assert float(changed.abs().max()) <= 1
     assert int(((changed - images).abs().amax((1, 2, 3)) > 0.01).sum()) >= 4

@@ -64,6 +64,8 @@ def _assert_same(ours: Path, theirs: Path) -> None:
         one, other = (load_tensors(out / "last" / f"{file}.safetensors") for out in (ours, theirs))
         assert one.keys() == other.keys()
         assert [name for name, value in one.items() if not torch.equal(value, other[name])] == [], file
+    shipped = [(out / "ema" / "weights.safetensors").read_bytes() for out in (ours, theirs)]
+    assert shipped[0] == shipped[1]
 
 
 def _steps(out: Path) -> list[int]:
@@ -79,6 +81,18 @@ def test_leaves_a_run(whole: Path) -> None:
     assert json.loads((whole / "last" / "state.json").read_text())["step"] == 14
     assert list((whole / "tensorboard").glob("events*"))
     assert (whole / "report" / "training.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_ships_precise_statistics(data: Path, whole: Path, tmp_path: Path) -> None:
+    """At the end `ema/` has the averaged weights with batch norm statistics of its own; with 0 batches the averaged."""
+    averaged = load_tensors(whole / "last" / "ema.safetensors")
+    shipped = load_tensors(whole / "ema" / "weights.safetensors")
+    differ = {name for name, value in averaged.items() if not torch.equal(value, shipped[name])}
+    assert differ
+    assert all(name.endswith(("running_mean", "running_var", "num_batches_tracked")) for name in differ)
+    train_analyzer(tiny_recipe(statistics_batches="0"), data, tmp_path)
+    plain = load_tensors(tmp_path / "ema" / "weights.safetensors")
+    assert all(torch.equal(value, plain[name]) for name, value in averaged.items())
 
 
 def test_learns(data: Path, tmp_path: Path) -> None:
