@@ -134,7 +134,7 @@ def train_analyzer(
         done = state.step >= recipe.total_steps
         if done:
             save(out / EMA, training.shipped_network())
-        logbook.say(f"stopped at step {state.step}: {out / EMA}")
+        logbook.say(f"{'done' if done else 'stopped'} at step {state.step}: {out / EMA}")
         logbook.say(f"training curves: {draw_losses(out)}")
     return done
 
