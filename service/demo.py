@@ -39,7 +39,9 @@ _TABLE_WIDTH: Final = 150  # where the output is no terminal, which has a width 
               help="Where the annotated photograph goes.")  # fmt: skip
 def main(keep: bool, photo: Path | None, port: int | None, pack: str | None, draw: Path) -> None:
     """Starts the service, shows it photographs that come with the insightface package, and stops it again."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    # SIGINT too: a shell starts what it runs in the background with that signal ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     console, notes = Console(highlight=False), Console(stderr=True)
     if not console.is_terminal:
         console.width = _TABLE_WIDTH

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -36,10 +37,18 @@ def test_the_demo_finds_six_faces_draws_them_and_leaves_nothing_running(tmp_path
 
 @pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
 def test_a_kept_demo_serves_until_it_is_told_to_stop(tmp_path: Path, told: signal.Signals) -> None:
-    """`--keep` prints where the page is, answers there, and stops its service when it is stopped."""
+    """`--keep` prints where the page is, answers there, and stops its service when it is stopped.
+
+    It does so where SIGINT was ignored at its start, too, as a shell has it for what it runs in the background.
+    """
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
-        [*COMMAND, "--keep"], cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=environment
+        [*COMMAND, "--keep"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_IGN),
     ) as kept:
         watchdog = threading.Timer(120, kept.kill)
         watchdog.start()
