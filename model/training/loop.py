@@ -4,12 +4,8 @@ Holds the order of things. Never holds a loss, a schedule or a file format. A st
 (seed, step) alone, so a training that is killed and resumed ends with the same weights as one that ran through.
 """
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 
 import torch
 from torch import Tensor
@@ -21,6 +17,7 @@ from model.training.augmentation import Augmentation
 from model.training.batch_norm import with_precise_statistics
 from model.training.batches import Mixture
 from model.training.dataset import read_faces
+from model.training.interruption import stopping
 from model.training.logbook import Logbook
 from model.training.loss_curves import draw_losses
 from model.training.recipes import AnalyzerRecipe
@@ -128,7 +125,7 @@ def train_analyzer(
         state = new_state(recipe, mixture.num_identities, device, init)
         save_state(out, recipe, state)  # from here on a kill at any point can be resumed
     training = Training(recipe, mixture, state, device)
-    with _stopping() as stopped, Logbook(out, state.step, recipe.total_steps) as logbook:
+    with stopping() as stopped, Logbook(out, state.step, recipe.total_steps) as logbook:
         logbook.say(f"{state.network.num_parameters():,} parameters, {mixture.sizes}, on {device}")
         _run(training, out, logbook, stopped)
         done = state.step >= recipe.total_steps
@@ -177,19 +174,3 @@ def _prepare(recipe: AnalyzerRecipe) -> torch.device:
         raise TrainingError("device=cuda, but torch finds no CUDA device")
     wanted = recipe.device if recipe.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(wanted)
-
-
-@contextmanager
-def _stopping() -> Iterator[list[int]]:
-    """Yields a list that SIGTERM or SIGINT fills: the loop ends after its step and saves."""
-    stopped: list[int] = []
-
-    def stop(number: int, _: FrameType | None) -> None:
-        stopped.append(number)
-
-    old = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stopped
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
