@@ -3,9 +3,7 @@
 Holds the order of things; each is done elsewhere. Never leaves half a pack: everything happens in a staged folder.
 """
 
-import platform
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
 from typing import Final
 
@@ -22,20 +20,20 @@ from export.pack_writer import pack_file, write_checkpoint, write_manifest
 from export.precision import embedding_space, rounded, stored_state
 from export.progress import Stages
 from export.provenance import default_license, training_sets
+from export.record import compared, versions
 from export.sources import AnalyzerSource, DetectorSource, open_detector, place_detector, read_analyzer
 from export.staging import staged
 from model.analyzer import Analyzer
 from model.runtime.known_answer import known_answer, known_crops
 from model.runtime.pack import AnalyzerPart, Figure, KnownAnswer, Pack
-from model.runtime.session import open_session, runtime_version
+from model.runtime.session import open_session
 from model.training.evaluation.examination import Request, examine
 
 ANALYZER_FILE: Final = "analyzer.onnx"
-_SEED: Final = 1
+KNOWN_SEED: Final = 1
 # Of the known answer, absolute (probabilities, years). Another processor adds in another order and moves an answer by
 # some 1e-5; other weights, another channel order or another scaling of pixels move one task's at least by far more.
-_KNOWN_TOLERANCE: Final = 5e-3
-_PACKAGES: Final = ("torch", "timm", "onnx", "onnxscript")
+KNOWN_TOLERANCE: Final = 5e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +122,7 @@ def _check(order: Order, source: AnalyzerSource, detector: DetectorSource, twin:
     network: Predict = predict_with(twin)
     check = compare(session, network, crops, twin.side_px)
     measured = drift(predict_with(Analyzer(source.network).eval()), network, crops)
-    known = known_answer(_SEED, predict_by(session)(known_crops(_SEED, twin.side_px, 1)), _KNOWN_TOLERANCE)
+    known = known_answer(KNOWN_SEED, predict_by(session)(known_crops(KNOWN_SEED, twin.side_px, 1)), KNOWN_TOLERANCE)
     return _Checked(check, measured, known, crops_from)
 
 
@@ -205,19 +203,7 @@ def _drift_figures(order: Order, checked: _Checked) -> tuple[Figure, ...]:
 
 
 def _exported_with(order: Order, checked: _Checked) -> dict[str, str]:
-    worst = ", ".join(f"{task} {value:.1e}" for task, value in checked.check.worst.items())
-    sizes = ", ".join(str(size) for size in checked.check.batch_sizes)
-    real = (
-        f"{checked.check.num_crops} real crops of {checked.crops_from}" if checked.check.num_crops else "no real crops"
-    )
-    return {
-        "command": order.command,
-        "mien": metadata.version("mien"),
-        "python": platform.python_version(),
-        **{name: metadata.version(name) for name in _PACKAGES},
-        "onnxruntime": runtime_version(),
-        "compared": f"with its network at batch sizes {sizes} on {real} and edge inputs; largest differences: {worst}",
-    }
+    return {**versions(order.command), "compared": compared(checked.check, checked.crops_from)}
 
 
 def _measure(order: Order, folder: Path) -> tuple[Figure, ...]:

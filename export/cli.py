@@ -4,17 +4,14 @@ Holds what reads the command line and turns errors into one clear line. Never do
 a command needs it, so that `--help` and `check` answer without it.
 """
 
-import shlex
-import signal
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 import click
 from rich.console import Console
 from rich.table import Table
+
+from export.importers.command import import_
+from export.terminal import interruptible, one_line, require_name, say_made, typed_command
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
@@ -23,8 +20,11 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 def main() -> None:
     """Makes packs: what the service loads.
 
-    `checkpoint` and `calibrate` need the train extra: pip install 'mien[train]'
+    `checkpoint`, `import`, `combine` and `calibrate` need the train extra: pip install 'mien[train]'
     """
+
+
+main.add_command(import_)
 
 
 @main.command()
@@ -77,8 +77,8 @@ def checkpoint(
     mien-export checkpoint runs/nano/ema --detector runs/detector/ema --name mine --data ../shared/data
     mien-export checkpoint runs/nano/ema --detector nano --name mine --license MIT
     """
-    _require_name(name)
-    with _one_line(), _interruptible():
+    require_name(name)
+    with one_line(), interruptible():
         from export.assembly import Order, export_checkpoint
         from export.progress import Stages
 
@@ -95,18 +95,17 @@ def checkpoint(
             photographs=photographs,
             calibrate=not no_calibrate,
             force=force,
-            command=_command(),
+            command=typed_command(),
         )
         folder = export_checkpoint(order, Stages())
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    click.echo(f"{folder}: {size / 1e6:.1f} MB; serve it with: mien serve --pack {folder}")
+    say_made(folder)
 
 
 @main.command()
 @click.argument("pack")
 def check(pack: str) -> None:
     """Checks PACK (a name or a path): hashes, graphs, known answers, and its network where torch is installed."""
-    with _one_line():
+    with one_line():
         from export.pack_check import check_pack
         from model.runtime.pack import find_pack
 
@@ -124,7 +123,7 @@ def check(pack: str) -> None:
 @click.option("--set", "dataset", default="lfw", show_default=True, help="The set: NAME-val.parquet in --data.")
 def calibrate(pack: str, data: Path, dataset: str) -> None:
     """Calibrates the verification thresholds of PACK (a name or a path) anew, and rewrites its manifest and card."""
-    with _one_line(), _interruptible():
+    with one_line(), interruptible():
         from export.calibrate import recalibrate
         from export.progress import Stages
         from model.runtime.pack import find_pack
@@ -136,42 +135,3 @@ def calibrate(pack: str, data: Path, dataset: str) -> None:
     for row in found.thresholds:
         table.add_row(f"{row.fmr:g}", f"{row.threshold:.4f}", f"{100 * row.tar:.1f} %")
     Console().print(table)
-
-
-@contextmanager
-def _one_line() -> Iterator[None]:
-    """A mistake of the person who runs it is one line on the error stream, and exit code 1."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise click.ClickException(
-            f"{error.name} is missing; install the train extra: pip install 'mien[train]'"
-        ) from error
-    except (ValueError, RuntimeError) as error:  # each of this project's errors that a person can mend is one of these
-        if not type(error).__module__.startswith(("export.", "model.")):
-            raise
-        raise click.ClickException(str(error)) from error
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """SIGTERM unwinds as Ctrl-C does, so that nothing half made is left."""
-
-    def stop(_: int, __: FrameType | None) -> None:
-        sys.exit(128 + signal.SIGTERM)
-
-    old = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, old)
-
-
-def _require_name(name: str) -> None:
-    if not name[:1].isalnum() or not all(char.isascii() and (char.isalnum() or char in "._-") for char in name):
-        raise click.UsageError(f"--name {name!r}: letters, digits, '.', '_' and '-', beginning with a letter or digit")
-
-
-def _command() -> str:
-    """What was typed, as one would type it again."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])

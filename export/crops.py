@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from export.errors import ExportError
-from model.runtime.alignment import five_point_matrix, warp
+from model.runtime.alignment import box_matrix, five_point_matrix, warp
 from model.runtime.detection import Detector
 from model.training.evaluation.validation import find_sets
 
@@ -40,17 +40,29 @@ def crops_from_data(data: Path, side_px: int, num_crops: int = NUM_CROPS) -> NDA
     return np.stack([_resized(crop, side_px) for crop in crops[:num_crops]])
 
 
-def crops_from_photographs(photographs: Sequence[Path], detector: Detector, side_px: int) -> NDArray[np.uint8]:
+def crops_from_photographs(
+    photographs: Sequence[Path], detector: Detector, side_px: int, box_scale: float | None = None
+) -> NDArray[np.uint8]:
     """Every face that a detector finds on photographs, aligned: (N, S, S, 3), and N may be 0.
+
+    Args:
+        photographs: image files.
+        detector: opened.
+        side_px: of the crops.
+        box_scale: None aligns by the five points; a number cuts a square so many times the box's longer side.
 
     Raises:
         ExportError: if a photograph is unreadable.
     """
     images = [_read(path) for path in photographs]
     crops = [
-        warp(image, five_point_matrix(landmarks, side_px), side_px)
+        warp(
+            image,
+            five_point_matrix(landmarks, side_px) if box_scale is None else box_matrix(box, side_px, box_scale),
+            side_px,
+        )
         for image, found in zip(images, detector.detect(images), strict=True)
-        for landmarks in found.landmarks
+        for box, landmarks in zip(found.boxes, found.landmarks, strict=True)
     ]
     return np.stack(crops) if crops else np.zeros((0, side_px, side_px, 3), np.uint8)
 

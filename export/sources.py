@@ -55,6 +55,7 @@ class DetectorSource:
     runs: tuple[TrainingRun, ...]
     sets: tuple[str, ...]  # names of training sets that are still to be counted
     counted: tuple[TrainingSet, ...]  # those that another pack states
+    terms: str | None = None  # the licence of the pack that it was copied from, with that pack's name
 
 
 def read_analyzer(path: Path, machine: str | None) -> AnalyzerSource:
@@ -150,6 +151,7 @@ def _from_pack(named: str, folder: Path) -> DetectorSource:
         tuple(run for run in pack.training if run.part == _PART),
         (),
         tuple(entry for entry in pack.training_data if entry.name == DETECTION),
+        f"{pack.name}: {pack.license}",
     )
 
 

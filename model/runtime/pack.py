@@ -72,6 +72,8 @@ class AnalyzerPart(PackFile):
     opset: int = Field(ge=13)
     known_answer: KnownAnswer
     int8: PackFile | None = None
+    # Whose weights these are, for people, where they were imported: system, file, what is known of their training.
+    origin: str | None = None
 
 
 class Threshold(_Part):
