@@ -10,7 +10,7 @@ import torch
 from timm.models.swin_transformer import SwinTransformer, SwinTransformerStage
 from torch import Tensor, nn
 
-from model.config import BackboneConfig
+from model.config import SwinConfig
 
 
 class ResidualBlock(nn.Module):
@@ -34,7 +34,7 @@ class ResidualBlock(nn.Module):
 class ConvStem(nn.Module):
     """Pixels to tokens by 3x3 convolutions of stride 2 (Xiao et al. 2021, arXiv 2106.14881), then a layer norm."""
 
-    def __init__(self, config: BackboneConfig) -> None:
+    def __init__(self, config: SwinConfig) -> None:
         super().__init__()
         num_halvings = config.patch_px.bit_length() - 1
         dims = [3, *(config.embed_dim // 2**step for step in reversed(range(num_halvings)))]
@@ -56,7 +56,7 @@ class ConvStem(nn.Module):
 class SwinBackbone(nn.Module):
     """A Swin Transformer without its final norm and classifier."""
 
-    def __init__(self, config: BackboneConfig) -> None:
+    def __init__(self, config: SwinConfig) -> None:
         super().__init__()
         whole = SwinTransformer(
             img_size=config.side_px,

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from export.graph import trace
 from export.precision import rounded
 from model.analyzer import Analyzer
-from model.config import NANO, BackboneConfig, FusionConfig, NetworkConfig
+from model.config import NANO, FusionConfig, NetworkConfig, SwinConfig
 from model.network import MultiTaskNetwork
 
 TINY = NetworkConfig(
     # Shifted windows (a second block, on a grid over the window) and a window as large as the grid: timm's both kinds.
-    backbone=BackboneConfig(side_px=112, patch_px=8, embed_dim=16, depths=(2, 1), num_heads=(1, 2)),
+    backbone=SwinConfig(side_px=112, patch_px=8, embed_dim=16, depths=(2, 1), num_heads=(1, 2)),
     fusion=FusionConfig(widths=(4, 4), reduction=2),
     groups=NANO.groups,
     embedding_dim=32,

@@ -3,11 +3,11 @@
 from dataclasses import replace
 from typing import Final
 
-from model.config import NANO, BackboneConfig, FusionConfig, NetworkConfig
+from model.config import NANO, FusionConfig, NetworkConfig, SwinConfig
 
 TINY: Final[NetworkConfig] = replace(
     NANO,
-    backbone=BackboneConfig(
+    backbone=SwinConfig(
         patch_px=8,
         embed_dim=8,
         depths=(1, 2),

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from model.config import NANO, OUTPUT_SIZES, SWINFACE, BackboneConfig, FusionConfig, GroupConfig, NetworkConfig
+from model.config import NANO, OUTPUT_SIZES, SWINFACE, FusionConfig, GroupConfig, NetworkConfig, SwinConfig
 from model.runtime.labels import ATTRIBUTES
 from tests.model.networks import TINY
 
@@ -78,7 +78,7 @@ def test_impossible_networks_are_refused(change: dict[str, object], message: str
 def test_impossible_backbones_are_refused(change: dict[str, object]) -> None:
     """A backbone whose stages do not or stem do not fit each other or the image is refused."""
     with pytest.raises(ValueError, match=r"stages|divisible|stem"):
-        dataclasses.replace(BackboneConfig(), **change)  # type: ignore[arg-type]
+        dataclasses.replace(SwinConfig(), **change)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import torch
 from timm.models.swin_transformer import SwinTransformer, SwinTransformerStage
 from torch import nn
 
-from model.config import NANO, BackboneConfig
+from model.config import NANO, SwinConfig
 from model.swin import ConvStem, ResidualBlock, SwinBackbone
 from tests.model.networks import TINY
 
@@ -38,7 +38,7 @@ def test_taps_stand_before_the_blocks_and_the_norm() -> None:
 @pytest.mark.parametrize("stem", ["patch", "conv"])
 def test_every_parameter_is_used(stem: Literal["patch", "conv"]) -> None:
     """Each of the backbone's parameters gets a gradient, whatever the stem: nothing of timm's lies idle."""
-    config = BackboneConfig(patch_px=8, embed_dim=8, depths=(2, 2), num_heads=(1, 2), drop_path=0.0, stem=stem)
+    config = SwinConfig(patch_px=8, embed_dim=8, depths=(2, 2), num_heads=(1, 2), drop_path=0.0, stem=stem)
     config = replace(config, stem_blocks=1 if stem == "conv" else 0, absolute_position=True)
     backbone = SwinBackbone(config)
     sum(tap.square().sum() for tap in backbone(torch.randn(2, 3, 112, 112))).backward()
@@ -47,7 +47,7 @@ def test_every_parameter_is_used(stem: Literal["patch", "conv"]) -> None:
 
 def test_stochastic_depth_acts_in_training_alone() -> None:
     """In evaluation two passes agree; in training, with a high drop path, they do not."""
-    backbone = SwinBackbone(BackboneConfig(patch_px=8, embed_dim=8, depths=(2, 2), num_heads=(1, 2), drop_path=0.9))
+    backbone = SwinBackbone(SwinConfig(patch_px=8, embed_dim=8, depths=(2, 2), num_heads=(1, 2), drop_path=0.9))
     images_BCHW = torch.randn(2, 3, 112, 112)
     backbone.eval()
     torch.testing.assert_close(backbone(images_BCHW)[-1], backbone(images_BCHW)[-1], rtol=0, atol=0)
@@ -59,7 +59,7 @@ def test_stochastic_depth_acts_in_training_alone() -> None:
 def test_conv_stem_gives_a_patch_maps_tokens() -> None:
     """A stem of convolutions gives the grid and channels that the patch map of the same size gives."""
     images_BCHW = torch.randn(2, 3, 112, 112)
-    config = BackboneConfig(patch_px=8, embed_dim=8, depths=(1, 1), num_heads=(1, 2))
+    config = SwinConfig(patch_px=8, embed_dim=8, depths=(1, 1), num_heads=(1, 2))
     shapes = [
         tuple(SwinBackbone(replace(config, stem=stem)).patch_embed(images_BCHW).shape) for stem in ("patch", "conv")
     ]
@@ -68,7 +68,7 @@ def test_conv_stem_gives_a_patch_maps_tokens() -> None:
 
 def test_conv_stem_halves_by_convolutions_of_stride_2() -> None:
     """A stem for patches of 8 pixels holds three 3x3 convolutions of stride 2 that double the channels each time."""
-    stem = ConvStem(BackboneConfig(patch_px=8, embed_dim=16, depths=(1, 1), num_heads=(1, 2), stem="conv"))
+    stem = ConvStem(SwinConfig(patch_px=8, embed_dim=16, depths=(1, 1), num_heads=(1, 2), stem="conv"))
     convs = [layer for layer in stem.convs if isinstance(layer, nn.Conv2d)]
     assert [(conv.in_channels, conv.out_channels, conv.stride[0]) for conv in convs] == [
         (3, 4, 2),
@@ -85,13 +85,13 @@ def test_stem_blocks_are_residual() -> None:
     block = ResidualBlock(4).eval()
     x_BCHW = torch.randn(2, 4, 6, 6)
     torch.testing.assert_close(block(x_BCHW), torch.relu(x_BCHW + block.body(x_BCHW)))
-    stem = ConvStem(BackboneConfig(stem="conv", stem_blocks=2))
+    stem = ConvStem(SwinConfig(stem="conv", stem_blocks=2))
     assert sum(isinstance(layer, ResidualBlock) for layer in stem.convs) == 2
 
 
 def test_absolute_position_tells_places_apart() -> None:
     """With it the same patch everywhere gives tokens that differ by place; without it they are all alike."""
-    config = BackboneConfig(patch_px=8, embed_dim=8, depths=(0, 1), num_heads=(1, 2), drop_path=0.0)
+    config = SwinConfig(patch_px=8, embed_dim=8, depths=(0, 1), num_heads=(1, 2), drop_path=0.0)
     images_BCHW = torch.full((1, 3, 112, 112), 0.5)
     plain = SwinBackbone(config).eval()(images_BCHW)[0]
     placed = SwinBackbone(replace(config, absolute_position=True)).eval()(images_BCHW)[0]
