@@ -4,17 +4,33 @@ The torch twin of a pack's analyzer graph, so that what is evaluated is what is 
 file. Shape suffixes: N faces; S crop side; B batch; C channels; H, W pixels.
 """
 
+from typing import Final
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.network import MultiTaskNetwork
+from model.network_config import Pixels
 from model.runtime.labels import Task
 
+# Mean and standard deviation of each channel of pixels in 0 to 1: ImageNet's, as every ImageNet network has them.
+_IMAGENET: Final = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
-def normalise(images_NSSC: Tensor) -> Tensor:
-    """uint8 (N, S, S, 3) RGB to float32 (N, 3, S, S), `(x / 255 - 0.5) / 0.5`."""
-    return images_NSSC.permute(0, 3, 1, 2).to(torch.float32) * (2.0 / 255.0) - 1.0
+
+def normalise(images_NSSC: Tensor, pixels: Pixels = "symmetric") -> Tensor:
+    """uint8 (N, S, S, 3) RGB to float32 (N, 3, S, S).
+
+    Args:
+        images_NSSC: the images.
+        pixels: `symmetric` is `(x / 255 - 0.5) / 0.5`, `imagenet` subtracts ImageNet's mean of each channel and
+            divides by its standard deviation.
+    """
+    images_NCSS = images_NSSC.permute(0, 3, 1, 2).to(torch.float32)
+    if pixels == "symmetric":
+        return images_NCSS * (2.0 / 255.0) - 1.0
+    mean_C11, deviation_C11 = (torch.tensor(each, device=images_NSSC.device).view(3, 1, 1) for each in _IMAGENET)
+    return images_NCSS * (1 / (255 * deviation_C11)) - mean_C11 / deviation_C11
 
 
 class Analyzer(nn.Module):
@@ -41,7 +57,7 @@ class Analyzer(nn.Module):
             float32, in the order of `tasks`: `embedding` (N, D) L2-normalised, `age` (N,) years, `gender` (N, 2),
             `expression` (N, 7) and `race` (N, 5) probabilities, `attributes` (N, 40) probabilities of yes.
         """
-        raw = self.network(normalise(images_NSSC))
+        raw = self.network(normalise(images_NSSC, self.network.config.pixels))
         return {task: _answer(task, raw[task].to(torch.float32)) for task in self.tasks}
 
 
@@ -50,5 +66,8 @@ def _answer(task: Task, raw: Tensor) -> Tensor:
         return F.normalize(raw, dim=1)
     if task == "attributes":
         # softmax of a pair [no, yes], second member, is the sigmoid of the difference: one operation in the graph.
-        return torch.sigmoid(raw[:, :, 1] - raw[:, :, 0])
-    return raw if task == "age" else torch.softmax(raw, 1)
+        return torch.sigmoid(raw[:, :, 1] - raw[:, :, 0] if raw.ndim == 3 else raw)
+    if task == "age":
+        # Ordinal logits: the age is how many ranks say "older" with more than even odds.
+        return (raw > 0).to(torch.float32).sum(1) if raw.ndim == 2 else raw
+    return torch.softmax(raw, 1)

@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialise
 from torch import Tensor
 
-from model.config import NetworkConfig
 from model.network import MultiTaskNetwork
+from model.network_config import NetworkConfig
 
 WEIGHTS: Final = "weights.safetensors"
 CONFIG: Final = "config.json"

@@ -1,7 +1,8 @@
-"""Multi-level feature fusion and channel attention: how a task group makes one vector of the tapped feature maps.
+"""Multi-level feature fusion: how a task group makes one vector of the tapped feature maps.
 
-Holds what stands between the backbone and a group's trunk (SwinFace, arXiv 2308.11509, section 3.2; TMLFA calls the
-pair MLCA). Never holds an output layer. Shape suffixes: B batch; C channels; H, W tokens on the last grid's sides.
+Holds what stands between the trunk and a group's own layers (SwinFace, arXiv 2308.11509, section 3.2; TMLFA calls
+fusion and channel attention MLCA). Never holds an output layer. Shape suffixes: B batch; C channels; H, W places on
+the last grid's sides.
 """
 
 from collections.abc import Sequence
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.config import FusionConfig
+from model.attention import ChannelGate, LocalAttention, SpatialGate
+from model.network_config import FusionConfig
 
 
 def pool_to_last_grid(maps_BCHW: Sequence[Tensor]) -> list[Tensor]:
@@ -24,34 +26,20 @@ def pool_to_last_grid(maps_BCHW: Sequence[Tensor]) -> list[Tensor]:
 
 
 class MultiLevelFusion(nn.Module):
-    """MLFF: one 3x3 convolution without bias a level, concatenated."""
+    """MLFF: 3x3 convolutions without bias, concatenated: one a level, or one of all levels side by side."""
 
-    def __init__(self, in_dims: Sequence[int], widths: Sequence[int]) -> None:
+    def __init__(self, in_dims: Sequence[int], widths: Sequence[int], mode: Literal["split", "normal"]) -> None:
         super().__init__()
+        self.mode = mode
+        dims = list(in_dims) if mode == "split" else [sum(in_dims)]
         self.convs = nn.ModuleList(
-            nn.Conv2d(dim, width, 3, padding=1, bias=False) for dim, width in zip(in_dims, widths, strict=True)
+            nn.Conv2d(dim, width, 3, padding=1, bias=False) for dim, width in zip(dims, widths, strict=True)
         )
 
     def forward(self, maps_BCHW: Sequence[Tensor]) -> Tensor:
         """Maps of one grid, (B, C_level, H, W) each, to (B, sum of widths, H, W)."""
-        return torch.cat([conv(level) for conv, level in zip(self.convs, maps_BCHW, strict=True)], 1)
-
-
-class ChannelGate(nn.Module):
-    """CBAM's channel attention (Woo et al. 2018, arXiv 1807.06521, eq. 2).
-
-    The average- and the max-pooled descriptor go through ONE shared MLP; the sum's sigmoid scales the channels.
-    """
-
-    def __init__(self, channels: int, reduction: int) -> None:
-        super().__init__()
-        hidden = max(channels // reduction, 1)
-        self.mlp = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels))
-
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        """(B, C, H, W) to the same shape."""
-        gate_BC = torch.sigmoid(self.mlp(x_BCHW.mean((2, 3))) + self.mlp(x_BCHW.amax((2, 3))))
-        return x_BCHW * gate_BC[:, :, None, None]
+        maps = maps_BCHW if self.mode == "split" else [torch.cat(list(maps_BCHW), 1)]
+        return torch.cat([conv(level) for conv, level in zip(self.convs, maps, strict=True)], 1)
 
 
 class GlobalPool(nn.Module):
@@ -67,17 +55,31 @@ class GlobalPool(nn.Module):
 
 
 class GroupFusion(nn.Module):
-    """A group's way from the levels to its descriptor: fusion, channel gate, ReLU, global pool, batch norm."""
+    """A group's way from the levels to its descriptor: fusion, attention, ReLU, global pool, batch norm.
 
-    def __init__(self, in_dims: Sequence[int], config: FusionConfig, batch_norm_eps: float) -> None:
+    Attributes:
+        fusion: the group's own; None where all groups share one, whose output is then what comes in.
+    """
+
+    def __init__(self, in_dims: Sequence[int], config: FusionConfig, num_branches: int, batch_norm_eps: float) -> None:
         super().__init__()
-        self.fusion = MultiLevelFusion(in_dims, config.widths)
-        self.attention = ChannelGate(config.channels, config.reduction)
+        self.fusion = None if config.shared else MultiLevelFusion(in_dims, config.widths, config.mode)
+        self.attention = ChannelGate(config.channels, config.reduction) if config.channel_attention else nn.Identity()
+        self.spatial = _spatial(config, num_branches)
         self.pool = GlobalPool(config.pool)
         self.norm = nn.BatchNorm1d(config.channels, batch_norm_eps)
 
     def forward(self, maps_BCHW: Sequence[Tensor]) -> Tensor:
-        """Maps of one grid to (B, sum of widths)."""
-        gated_BCHW = self.attention(self.fusion(maps_BCHW))
-        descriptor_BC: Tensor = self.norm(self.pool(torch.relu(gated_BCHW)))
+        """Maps of one grid, or the one map of a shared fusion, to (B, sum of widths)."""
+        fused_BCHW = maps_BCHW[0] if self.fusion is None else self.fusion(maps_BCHW)
+        attended_BCHW = self.spatial(self.attention(fused_BCHW))
+        descriptor_BC: Tensor = self.norm(self.pool(torch.relu(attended_BCHW)))
         return descriptor_BC
+
+
+def _spatial(config: FusionConfig, num_branches: int) -> nn.Module:
+    if config.spatial_attention == "cbam":
+        return SpatialGate()
+    if config.spatial_attention == "lanet":
+        return LocalAttention(config.channels, num_branches, config.lanet_dropout)
+    return nn.Identity()

@@ -1,51 +1,26 @@
-"""Heads: the recognition subnet, and a task group's trunk with its output layers.
+"""Heads: how feature maps and the embedding become the raw outputs of the task groups.
 
-Holds what turns features into raw outputs. Never applies a softmax or a normalisation of the answer (see
-`model.analyzer`). Shape suffixes: B batch; C channels; H, W tokens on the grid's sides; D embedding length.
+Holds the kinds of head and the one place where a configuration finds its own. Never applies a softmax or a
+normalisation of the answer (see `model.analyzer`). Shape suffixes: B batch; C channels; H, W places of a map; D
+embedding length.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from model.config import OUTPUT_SIZES, GroupConfig, NetworkConfig
-from model.fusion import GlobalPool, GroupFusion
+from model.attention import ContextualChannelAttention
+from model.fusion import GroupFusion, MultiLevelFusion, pool_to_last_grid
+from model.network_config import SHARED_FUSION, GroupConfig, Head, NetworkConfig
 
-
-class DepthwisePool(nn.Module):
-    """(B, C, H, W) to (B, C * num_maps): each channel's weighted sums over the grid, the weights learnt."""
-
-    def __init__(self, channels: int, grid: int, num_maps: int) -> None:
-        super().__init__()
-        self.num_maps = num_maps
-        # (C, H * W, maps). Around the mean's own weights, apart enough for the maps to become different ones.
-        self.weight = nn.Parameter(1 / grid**2 + torch.randn(channels, grid**2, num_maps) / grid**2)
-
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Weighs and sums over the whole grid."""
-        return torch.einsum("bcn,cnk->bck", x_BCHW.flatten(2), self.weight).flatten(1)
+FEATURE: Final = "feature"
 
 
-class Recognition(nn.Module):
-    """SwinFace's recognition subnet: layer norm, pool, linear, batch norm, linear, batch norm."""
-
-    def __init__(self, channels: int, grid: int, embedding_dim: int, num_maps: int, batch_norm_eps: float) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(channels)
-        self.pool = DepthwisePool(channels, grid, num_maps) if num_maps else GlobalPool("average")
-        self.feature = nn.Sequential(
-            nn.Linear(channels * max(num_maps, 1), channels, bias=False),
-            nn.BatchNorm1d(channels, batch_norm_eps),
-            nn.Linear(channels, embedding_dim, bias=False),
-            nn.BatchNorm1d(embedding_dim, batch_norm_eps),
-        )
-
-    def forward(self, last_BCHW: Tensor) -> Tensor:
-        """The last stage's map to the embedding (B, D), not L2-normalised."""
-        tokens_BHWC = self.norm(last_BCHW.permute(0, 2, 3, 1))
-        embedding_BD: Tensor = self.feature(self.pool(tokens_BHWC.permute(0, 3, 1, 2)))
-        return embedding_BD
+def _outputs(config: NetworkConfig, group: GroupConfig, dim: int) -> nn.ModuleDict:
+    return nn.ModuleDict({name: nn.Linear(dim, config.output_size(name)) for name in group.outputs})
 
 
 class GroupHead(nn.Module):
@@ -53,7 +28,9 @@ class GroupHead(nn.Module):
 
     def __init__(self, config: NetworkConfig, group: GroupConfig) -> None:
         super().__init__()
-        self.fusion = GroupFusion(config.backbone.tap_dims, config.fusion, config.batch_norm_eps)
+        dims = config.backbone.tap_dims[config.fusion.levels]
+        num_branches = config.fusion.num_branches(config.groups.index(group)) if group in config.groups else 1
+        self.fusion = GroupFusion(dims, config.fusion, num_branches, config.batch_norm_eps)
         self.trunk = nn.Sequential(
             nn.Linear(config.fusion.channels, config.fc_dim),
             nn.ReLU(),
@@ -62,9 +39,81 @@ class GroupHead(nn.Module):
             nn.ReLU(),
             nn.Dropout(config.dropout),
         )
-        self.outputs = nn.ModuleDict({name: nn.Linear(config.fc_dim, OUTPUT_SIZES[name]) for name in group.outputs})
+        self.outputs = _outputs(config, group, config.fc_dim)
 
     def forward(self, maps_BCHW: Sequence[Tensor]) -> dict[str, Tensor]:
         """Maps of one grid to one (B, size) an output."""
         trunk_BC = self.trunk(self.fusion(maps_BCHW))
         return {name: layer(trunk_BC) for name, layer in self.outputs.items()}
+
+
+class FusionHead(nn.ModuleDict):
+    """SwinFace's: every group fuses the levels its own way, or all share one fusion (a module beside the groups)."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__({group.name: GroupHead(config, group) for group in config.groups})
+        self.config = config
+        if config.fusion.shared:
+            dims = config.backbone.tap_dims[config.fusion.levels]
+            self[SHARED_FUSION] = MultiLevelFusion(dims, config.fusion.widths, config.fusion.mode)
+
+    def forward(self, maps_BCHW: Sequence[Tensor], embedding_BD: Tensor | None) -> dict[str, Tensor]:  # noqa: ARG002
+        """The tapped maps to one (B, size) an output."""
+        if not self.config.groups:
+            return {}
+        levels_BCHW = pool_to_last_grid(maps_BCHW)[self.config.fusion.levels]
+        if self.config.fusion.shared:
+            levels_BCHW = [self[SHARED_FUSION](levels_BCHW)]
+        answers = [self[group.name](levels_BCHW) for group in self.config.groups]
+        return {name: out for outputs in answers for name, out in outputs.items()}
+
+
+class ContextHead(nn.Module):
+    """FAER's: contextual channel attention on the last map, its mean, layer norm, one linear layer for the group."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.names = config.outputs
+        self.sizes = [config.output_size(name) for name in self.names]
+        channels = config.backbone.dims[-1]
+        self.attention = ContextualChannelAttention(channels)
+        self.norm = nn.LayerNorm(channels, eps=1e-6)
+        self.linear = nn.Linear(channels, sum(self.sizes))
+
+    def forward(self, maps_BCHW: Sequence[Tensor], embedding_BD: Tensor | None) -> dict[str, Tensor]:  # noqa: ARG002
+        """The tapped maps to one (B, size) an output and `feature` (B, C), the mean before the norm."""
+        feature_BC = self.attention(maps_BCHW[-1]).mean((2, 3))
+        outputs = torch.split(self.linear(self.norm(feature_BC)), self.sizes, 1)
+        return {FEATURE: feature_BC, **dict(zip(self.names, outputs, strict=True))}
+
+
+class EmbeddingHead(nn.ModuleDict):
+    """face_analysis_pytorch's: one linear layer an output on the L2-normalised embedding."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        assert config.embedding_dim is not None
+        dim = config.embedding_dim
+        super().__init__({group.name: _outputs(config, group, dim) for group in config.groups})
+
+    def forward(self, maps_BCHW: Sequence[Tensor], embedding_BD: Tensor | None) -> dict[str, Tensor]:  # noqa: ARG002
+        """The embedding, as the recognition subnet gives it, to one (B, size) an output."""
+        assert embedding_BD is not None
+        unit_BD = F.normalize(embedding_BD, dim=1)
+        return {name: layer(unit_BD) for group in self.values() for name, layer in _layers(group)}
+
+
+def _layers(group: nn.Module) -> list[tuple[str, nn.Module]]:
+    assert isinstance(group, nn.ModuleDict)
+    return list(group.items())
+
+
+HEADS: Final[Mapping[Head, Callable[[NetworkConfig], nn.Module]]] = {
+    "fusion": FusionHead,
+    "context": ContextHead,
+    "embedding": EmbeddingHead,
+}
+
+
+def build_head(config: NetworkConfig) -> nn.Module:
+    """The head that a network's configuration describes, untrained."""
+    return HEADS[config.head](config)

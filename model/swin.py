@@ -10,7 +10,8 @@ import torch
 from timm.models.swin_transformer import SwinTransformer, SwinTransformerStage
 from torch import Tensor, nn
 
-from model.config import SwinConfig
+from model.trunk import Trunk
+from model.trunk_config import SwinConfig
 
 
 class ResidualBlock(nn.Module):
@@ -53,7 +54,7 @@ class ConvStem(nn.Module):
         return tokens_BHWC
 
 
-class SwinBackbone(nn.Module):
+class SwinBackbone(Trunk):
     """A Swin Transformer without its final norm and classifier."""
 
     def __init__(self, config: SwinConfig) -> None:
@@ -96,5 +97,5 @@ class SwinBackbone(nn.Module):
             x_BHWC = stage.downsample(x_BHWC)
             if index > 0:
                 taps.append(x_BHWC)
-            x_BHWC = stage.blocks(x_BHWC)
+            x_BHWC = self.run(stage.blocks, x_BHWC)
         return tuple(tap_BHWC.permute(0, 3, 1, 2) for tap_BHWC in (*taps, x_BHWC))

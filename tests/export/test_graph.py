@@ -17,6 +17,7 @@ from export.errors import ExportError
 from export.graph import OPSET, trace
 from export.precision import embedding_space, rounded, stored_state
 from model.analyzer import Analyzer
+from model.config import SwinConfig
 from model.network import MultiTaskNetwork
 from model.runtime.session import open_session
 from tests.export.conftest import TINY, tiny_network
@@ -76,6 +77,7 @@ def test_no_operator_does_nothing(graph_bytes: bytes) -> None:
 def test_padding_that_pads_stays() -> None:
     """A window that does not divide the grid is padded in the graph as in the network."""
     torch.manual_seed(1)
+    assert isinstance(TINY.backbone, SwinConfig)
     config = replace(TINY, backbone=replace(TINY.backbone, window=5))
     twin = Analyzer(rounded(MultiTaskNetwork(config))).eval()
     graph = trace(twin)

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from model.attention import ChannelGate
 from model.config import FusionConfig
-from model.fusion import ChannelGate, GlobalPool, GroupFusion, MultiLevelFusion, pool_to_last_grid
+from model.fusion import GlobalPool, GroupFusion, MultiLevelFusion, pool_to_last_grid
 
 
 def test_early_maps_are_pooled_to_the_last_grid() -> None:
@@ -21,7 +22,7 @@ def test_early_maps_are_pooled_to_the_last_grid() -> None:
 
 def test_each_level_has_its_own_convolution() -> None:
     """The fused channels are the levels' own 3x3 convolutions side by side, without bias."""
-    fusion = MultiLevelFusion((3, 5), (2, 4))
+    fusion = MultiLevelFusion((3, 5), (2, 4), "split")
     maps = [torch.randn(2, 3, 7, 7), torch.randn(2, 5, 7, 7)]
     fused = fusion(maps)
     assert fused.shape == (2, 6, 7, 7)
@@ -56,8 +57,9 @@ def test_pool_kind(kind: str) -> None:
 
 def test_descriptor_is_the_normed_pool_of_the_positive_part() -> None:
     """A group's descriptor is batch norm of the pooled ReLU of the gated, fused map."""
-    fusion = GroupFusion((3, 5), FusionConfig(widths=(2, 4), reduction=2), 2e-5)
+    fusion = GroupFusion((3, 5), FusionConfig(widths=(2, 4), reduction=2), 1, 2e-5)
     maps = [torch.randn(4, 3, 7, 7), torch.randn(4, 5, 7, 7)]
-    gated = fusion.attention(fusion.fusion(maps)).clamp(min=0).flatten(2).max(2).values
+    fused: Any = fusion.fusion
+    gated = fusion.attention(fused(maps)).clamp(min=0).flatten(2).max(2).values
     expected = (gated - gated.mean(0)) / (gated.var(0, unbiased=False) + 2e-5).sqrt()
     torch.testing.assert_close(fusion(maps), expected, rtol=1e-4, atol=1e-4)

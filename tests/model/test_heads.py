@@ -5,7 +5,8 @@ from typing import Any
 import torch
 
 from model.config import GroupConfig
-from model.heads import DepthwisePool, GroupHead, Recognition
+from model.heads import GroupHead
+from model.recognition import DepthwisePool, Recognition
 from tests.model.networks import TINY
 
 

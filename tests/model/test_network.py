@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from model.config import NANO, SWINFACE, GroupConfig
 from model.network import MultiTaskNetwork
 from model.runtime.labels import ATTRIBUTES
-from tests.model.networks import TINY
+from tests.model.networks import TINY, TINY_TRUNK
 
 
 def _gflop(network: MultiTaskNetwork) -> float:
@@ -42,7 +42,7 @@ def test_answers_only_the_configured_tasks() -> None:
 def test_every_parameter_gets_a_gradient() -> None:
     """No parameter is left out of the answers."""
     torch.manual_seed(0)
-    network = MultiTaskNetwork(replace(TINY, backbone=replace(TINY.backbone, drop_path=0.0), dropout=0.0))
+    network = MultiTaskNetwork(replace(TINY, backbone=replace(TINY_TRUNK, drop_path=0.0), dropout=0.0))
     sum(value.square().sum() for value in network(torch.randn(4, 3, 112, 112)).values()).backward()
     still = [name for name, value in network.named_parameters() if value.grad is None]
     assert still == []

@@ -10,19 +10,20 @@ from torch import nn
 
 from model.config import NANO, SwinConfig
 from model.swin import ConvStem, ResidualBlock, SwinBackbone
-from tests.model.networks import TINY
+from model.trunks import build_trunk
+from tests.model.networks import TINY_TRUNK
 
 
 def test_taps_have_the_configured_shapes() -> None:
     """One map a patch merging and one after the last stage, channels first, on the stages' grids."""
-    taps = SwinBackbone(NANO.backbone)(torch.zeros(2, 3, 112, 112))
+    taps = build_trunk(NANO.backbone)(torch.zeros(2, 3, 112, 112))
     assert [tuple(tap.shape) for tap in taps] == [(2, 128, 14, 14), (2, 256, 7, 7), (2, 256, 7, 7)]
 
 
 def test_taps_stand_before_the_blocks_and_the_norm() -> None:
     """The walk taps what timm's own forward pass computes: merged patches, and the last stage before its norm."""
     torch.manual_seed(0)
-    config = replace(TINY.backbone, stem="patch", stem_blocks=0, absolute_position=False)
+    config = replace(TINY_TRUNK, stem="patch", stem_blocks=0, absolute_position=False)
     backbone = SwinBackbone(config).eval()
     whole: Any = SwinTransformer(
         img_size=112, patch_size=8, embed_dim=8, depths=(1, 2), num_heads=(1, 2), window_size=7, num_classes=0
@@ -101,5 +102,7 @@ def test_absolute_position_tells_places_apart() -> None:
 
 def test_a_stage_without_blocks_only_merges() -> None:
     """Where a stage's depth is 0 its map passes on as it came, and the later stages stand as configured."""
-    backbone = SwinBackbone(NANO.backbone)
-    assert [len(cast("SwinTransformerStage", stage).blocks) for stage in backbone.layers] == list(NANO.backbone.depths)
+    config = SwinConfig(patch_px=8, embed_dim=8, depths=(1, 0, 2), num_heads=(1, 2, 4), window=2, side_px=64)
+    backbone = SwinBackbone(config)
+    assert [len(cast("SwinTransformerStage", stage).blocks) for stage in backbone.layers] == [1, 0, 2]
+    assert [tuple(tap.shape[1:]) for tap in backbone(torch.zeros(1, 3, 64, 64))] == [(16, 4, 4), (32, 2, 2), (32, 2, 2)]
