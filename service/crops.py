@@ -1,6 +1,6 @@
 """Crops: from a face found on a picture to the square that an analyzer looks at.
 
-Holds which alignments are served and how many pixels a crop needs. Never decodes and never runs a network. Points and
+Holds how many pixels a crop needs and how it is cut. Never decodes and never runs a network. Points and
 boxes are in pixels of the upright full-size image throughout; a picture may hold it at a smaller scale.
 Shapes: H, W a picture's height and width; S a crop's side.
 """
@@ -13,10 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from model.runtime.alignment import box_matrix, five_point_matrix, warp
+from model.runtime.alignment import border_of, crop_matrix, five_point_matrix, warp, zoom
 from model.runtime.pack import AnalyzerPart
 
-ALIGNMENTS: Final = ("arcface-5pt", "box")
 _ENOUGH: Final = 1.01  # crop pixels a picture's pixel from which decoding again is worth it
 
 # OpenCV's own threads would add to this process's lanes, which already take every core that it may use.
@@ -63,14 +62,18 @@ def needed_side_px(picture: Picture, faces: Sequence[Found], parts: Sequence[Ana
     """The longer side at which no crop has to invent pixels; None where the picture is large enough, or whole."""
     whole = max(picture.width, picture.height)
     side = max(picture.pixels.shape[:2])
-    zooms = [_zoom(_matrix(picture, face, part)) for face in faces for part in parts]
-    zoom = max(zooms, default=0.0)
-    return min(whole, round(side * zoom)) if zoom > _ENOUGH and side < whole else None
+    largest = max((zoom(_matrix(picture, face, part)) for face in faces for part in parts), default=0.0)
+    return min(whole, round(side * largest)) if largest > _ENOUGH and side < whole else None
 
 
 def cut(picture: Picture, face: Found, part: AnalyzerPart) -> NDArray[np.uint8]:
     """A face's crop for one analyzer, uint8 (S, S, 3)."""
-    return warp(picture.pixels, _matrix(picture, face, part), part.side_px)
+    return warp(picture.pixels, _matrix(picture, face, part), part.side_px, border_of(part.alignment))
+
+
+def cut_upright(picture: Picture, face: Found, side_px: int) -> NDArray[np.uint8]:
+    """A face's crop by its five landmarks, uint8 (side_px, side_px, 3), whatever alignment the analyzers have."""
+    return warp(picture.pixels, five_point_matrix(face.landmarks / picture.to_full, side_px), side_px)
 
 
 def fit(pixels: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
@@ -84,11 +87,5 @@ def fit(pixels: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
 
 def _matrix(picture: Picture, face: Found, part: AnalyzerPart) -> NDArray[np.float64]:
     to_full = picture.to_full
-    if part.alignment == "box":
-        assert part.box_scale is not None, "start-up refuses a box alignment without a scale"
-        return box_matrix(face.box / np.tile(to_full, 2), part.side_px, part.box_scale)
-    return five_point_matrix(face.landmarks / to_full, part.side_px)
-
-
-def _zoom(matrix: NDArray[np.float64]) -> float:
-    return float(np.hypot(matrix[0, 0], matrix[1, 0]))
+    landmarks, box = face.landmarks / to_full, face.box / np.tile(to_full, 2)
+    return crop_matrix(part.alignment, landmarks, box, part.side_px, part.box_scale)

@@ -54,7 +54,9 @@ def main(keep: bool, photo: Path | None, port: int | None, pack: str | None, dra
             console.print(f"{counted(len(image.faces), 'face')} in {group.name}", soft_wrap=True)
             console.print(faces_table(image))
             _draw(console, data, image, draw)
-            if image.faces:
+            if image.faces and image.faces[0].embedding is None:
+                console.print("no faces compared: the pack answers no embeddings", soft_wrap=True)
+            elif image.faces:
                 _compare(service, console, data, image)
             _say_where(service, console, keep)
             while keep and service.process.poll() is None:

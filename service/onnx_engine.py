@@ -18,7 +18,6 @@ from model.runtime.labels import ATTRIBUTES, EXPRESSIONS, GENDERS, RACES, Task
 from model.runtime.opset import read_opset
 from model.runtime.pack import AnalyzerPart, Pack, PackError, find_pack, read_pack, verify_pack
 from model.runtime.session import Device, Session, SessionError, open_session
-from service.crops import ALIGNMENTS
 from service.engine import MAX_DETECTION_BATCH, Outputs
 from service.errors import StartupError
 
@@ -120,8 +119,6 @@ def _check_statement(part: AnalyzerPart, folder: Path) -> None:
     opset = read_opset(folder / part.file)
     if opset != part.opset:
         raise PackError(f"{part.file}: its operator set is {opset}, and the pack states {part.opset}")
-    if part.alignment not in ALIGNMENTS:
-        raise PackError(f"{part.file}: alignment {part.alignment!r} is not served by this version")
     if (part.alignment == "box") != (part.box_scale is not None):
         raise PackError(f"{part.file}: `box_scale` belongs to the `box` alignment, and to no other")
     if ("embedding" in part.tasks) != (part.embedding_dim is not None):

@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from model.runtime.detection import Detections
 from model.runtime.pack import Pack
 from service.analysis import Options, area_px
-from service.crops import Found, Picture, cut, fit, needed_side_px, shrink
-from service.errors import DeadlinePassed
+from service.crops import Found, Picture, cut, cut_upright, fit, needed_side_px, shrink
+from service.errors import DeadlinePassed, InvalidOption
 from service.imaging import decode
-from service.quality import Quality, assess
+from service.quality import QUALITY_ALIGNMENT, QUALITY_SIDE_PX, Quality, assess
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cut:
-    """One face's crops by the number of the analyzer that they are for, and what was measured on the first."""
+    """One face's crops by the number of the analyzer that they are for, and what was measured of the face."""
 
     crops: dict[int, NDArray[np.uint8]]
     quality: Quality | None = None
@@ -73,15 +73,17 @@ class Preparation:
         cuts = []
         for face in found:
             crops = {index: cut(picture, face, part) for index, part in zip(indices, parts, strict=True)}
-            cuts.append(Cut(crops, assess(next(iter(crops.values())), face.landmarks, face.box)))
+            cuts.append(Cut(crops, self._assess(picture, face, crops)))
         return Cuts(tuple(cuts), decoded - started, time.monotonic() - decoded)
 
     def open_aligned(self, data: bytes, options: Options, deadline: float) -> tuple[Picture, Cuts]:
         """Decodes an image that is a crop already, and resizes it for each analyzer that its tasks need.
 
         Raises:
+            InvalidOption: if the tasks belong to analyzers of different alignments: one crop cannot be of several.
             ServiceError: as `open`.
         """
+        self._require_one_alignment(options)
         picture, decode_seconds = self.open(data, deadline)
         started = time.monotonic()
         crops = {index: fit(picture.pixels, self._parts[index].side_px) for index in self.needed(options)}
@@ -90,6 +92,21 @@ class Preparation:
     def needed(self, options: Options) -> list[int]:
         """Numbers of the analyzers whose tasks are asked for."""
         return [index for index, part in enumerate(self._parts) if set(part.tasks) & set(options.tasks)]
+
+    def _require_one_alignment(self, options: Options) -> None:
+        tasks: dict[str, list[str]] = {}
+        for part in (self._parts[index] for index in self.needed(options)):
+            scale = "" if part.box_scale is None else f" at {part.box_scale:g}"
+            tasks.setdefault(part.alignment + scale, []).extend(task for task in part.tasks if task in options.tasks)
+        if len(tasks) > 1:
+            wanted = "; ".join(f"{alignment}: {','.join(names)}" for alignment, names in tasks.items())
+            raise InvalidOption(f"aligned=true with tasks of several alignments; ask for one's tasks ({wanted}).")
+
+    def _assess(self, picture: Picture, face: Found, crops: dict[int, NDArray[np.uint8]]) -> Quality:
+        """Quality, measured in one alignment whatever the analyzers': sharpness is that of the pixels a crop shows."""
+        upright = [crop for index, crop in crops.items() if self._parts[index].alignment == QUALITY_ALIGNMENT]
+        crop = upright[0] if upright else cut_upright(picture, face, QUALITY_SIDE_PX)
+        return assess(crop, face.landmarks, face.box)
 
     def _decode(self, data: bytes, side_px: int) -> Picture:
         image = decode(data, max_pixels=self._max_pixels, max_side_px=side_px)

@@ -11,7 +11,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-_SIDE_PX: Final = 112  # sharpness is measured at one size, so that packs of other crop sizes agree
+from model.runtime.pack import Alignment
+
+# Sharpness is measured in one alignment and at one size, so that packs of other crops agree.
+QUALITY_ALIGNMENT: Final[Alignment] = "arcface-5pt"
+QUALITY_SIDE_PX: Final = 112
 _MARGIN_PX: Final = 14  # outside are hair, background, and the black that stands for what lay beyond the photograph
 # Variance of the Laplacian at which sharpness is 0.5. Its median on real photographs: about 630 for faces over 112 px,
 # 240 for 40 to 80 px, 60 for under 40 px, which the crop enlarges.
@@ -64,7 +68,7 @@ def assess(crop: NDArray[np.uint8], landmarks: NDArray[np.floating], box: NDArra
     """Measures one face.
 
     Args:
-        crop: the aligned crop, uint8 (S, S, 3) RGB.
+        crop: the crop in `QUALITY_ALIGNMENT`, uint8 (S, S, 3) RGB.
         landmarks: five landmarks (5, 2) in pixels, in the order of `model.runtime.labels.LANDMARKS`.
         box: [x1, y1, x2, y2] in pixels.
 
@@ -82,12 +86,10 @@ def sharpness_of(crop: NDArray[np.uint8]) -> float:
     The variance of the Laplacian is the focus measure of Pech-Pacheco et al. 2000 (LAPV in Pertuz et al. 2013). The
     mapping is monotonic: only its scale is chosen. A face smaller than the crop is enlarged, and scores as blurred.
     """
-    if crop.shape[0] != _SIDE_PX:
-        shrinks = crop.shape[0] > _SIDE_PX
-        crop = np.asarray(
-            cv2.resize(crop, (_SIDE_PX, _SIDE_PX), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR),
-            np.uint8,
-        )
+    side_px = QUALITY_SIDE_PX
+    if crop.shape[0] != side_px:
+        how = cv2.INTER_AREA if crop.shape[0] > side_px else cv2.INTER_LINEAR
+        crop = np.asarray(cv2.resize(crop, (side_px, side_px), interpolation=how), np.uint8)
     luminance = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[_MARGIN_PX:-_MARGIN_PX, _MARGIN_PX:-_MARGIN_PX]
     variance = float(cv2.Laplacian(luminance, cv2.CV_32F).var())
     return variance / (variance + _HALF_SHARP)

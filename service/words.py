@@ -12,14 +12,14 @@ from service.drawing import Mark
 from service.schemas import FaceAnswer, ImageAnswer
 
 _LIKELY: Final = 0.5
-_SAID_ELSEWHERE: Final = frozenset({"male"})  # the gender task says it better
+_SAID_BY_GENDER: Final = frozenset({"male"})  # which says it better, where a pack has that task
 _NUM_TOP: Final = 3
 _NEVER_WRAPPED: Final = frozenset({"face", "score", "age"})  # on a narrow terminal the others may take several lines
 
 
 def counted(number: int, noun: str) -> str:
     """A number with its noun: `6 faces`, `1 face`, `0 faces`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def faces_table(image: ImageAnswer) -> Table:
@@ -48,12 +48,13 @@ def faces_table(image: ImageAnswer) -> Table:
 def top_attributes(face: FaceAnswer, most: int = _NUM_TOP) -> list[str]:
     """The attributes that are likelier than not, likeliest first, with their probabilities."""
     ranked = sorted((face.attributes or {}).items(), key=lambda item: -item[1])
-    likely = [(name, share) for name, share in ranked if share >= _LIKELY and name not in _SAID_ELSEWHERE]
+    told = _SAID_BY_GENDER if face.gender is not None else frozenset()
+    likely = [(name, share) for name, share in ranked if share >= _LIKELY and name not in told]
     return [f"{name.replace('_', ' ')} {share:.2f}" for name, share in likely[:most]]
 
 
 def marks(image: ImageAnswer) -> list[Mark]:
-    """What to draw for one image's faces: number, gender and age, expression."""
+    """What to draw for one image's faces: number, gender and age, expression; of a pack without them, what there is."""
     return [_mark(face, number) for number, face in enumerate(image.faces, 1)]
 
 
@@ -78,7 +79,7 @@ def _mark(face: FaceAnswer, number: int) -> Mark:
         who.append(face.gender.label)
     if face.age is not None:
         who.append(f"{face.age.years:.0f}")
-    lines = [" ".join(who)] + ([] if face.expression is None else [face.expression.label])
+    lines = [" ".join(who), *_more(face, alone=len(who) == 1)]
     points: tuple[tuple[float, float], ...] = ()
     if face.landmarks is not None:
         spots = face.landmarks
@@ -86,6 +87,15 @@ def _mark(face: FaceAnswer, number: int) -> Mark:
         points = tuple((x, y) for x, y in pairs)
     x1, y1, x2, y2 = face.box
     return Mark((x1, y1, x2, y2), points, tuple(lines))
+
+
+def _more(face: FaceAnswer, *, alone: bool) -> list[str]:
+    """The expression; where there is neither that nor gender nor age, race or the likeliest attributes."""
+    if face.expression is not None:
+        return [face.expression.label]
+    if not alone:
+        return []
+    return top_attributes(face, 2) if face.race is None else [face.race.label]
 
 
 def _number(value: float | None) -> str:

@@ -22,7 +22,7 @@ from PIL import Image
 from model.runtime.alignment import ARCFACE_SIDE_PX, ARCFACE_TEMPLATE_P2
 from model.runtime.known_answer import known_answer, known_crops
 from model.runtime.labels import ATTRIBUTES, EXPRESSIONS, GENDERS, RACES, TASKS, Task
-from model.runtime.pack import AnalyzerPart, DetectorPart, Pack, Threshold, Verification
+from model.runtime.pack import Alignment, AnalyzerPart, DetectorPart, Pack, Threshold, Verification
 from model.runtime.session import open_session
 
 Fault = Literal["failing", "nan", "short", "slow"]
@@ -102,13 +102,19 @@ def build_pack(
     name: str = "tiny",
     tasks: Sequence[Sequence[Task]] = (TASKS,),
     sides_px: Sequence[int] = (SIDE_PX,),
+    alignments: Sequence[Alignment] | None = None,
     fault: Fault | None = None,
     calibrated: bool = True,
 ) -> Path:
-    """Writes a pack to `folder`, an analyzer for each of `tasks` (all but the first aligned by box), and returns it."""
+    """Writes a pack to `folder`, an analyzer for each of `tasks`, and returns it.
+
+    Unless `alignments` says otherwise, the first analyzer is aligned by landmarks and all others by box.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     detector = _write(folder / "detector.onnx", detector_graph())
     parts = []
+    by_default: list[Alignment] = ["arcface-5pt", *("box" for _ in tasks[1:])]
+    aligned = alignments or by_default
     for index, (names, side_px) in enumerate(zip(tasks, sides_px, strict=True)):
         file = f"analyzer-{index}.onnx"
         digest = _write(folder / file, analyzer_graph(names, side_px, fault))
@@ -118,8 +124,8 @@ def build_pack(
                 file=file,
                 sha256=digest,
                 side_px=side_px,
-                alignment="box" if index else "arcface-5pt",
-                box_scale=1.0 if index else None,
+                alignment=aligned[index],
+                box_scale=1.0 if aligned[index] == "box" else None,
                 tasks=tuple(names),
                 labels={task: _LABELS[task] for task in names if task in _LABELS},
                 embedding_dim=EMBEDDING_DIM if "embedding" in names else None,

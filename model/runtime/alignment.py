@@ -4,17 +4,27 @@ Holds the geometry and the resampling, in numpy and OpenCV. Never decodes an ima
 Shape suffixes: H, W image height and width; S crop side; P points (five); C channels (three, RGB).
 """
 
-from typing import Final
+from typing import Final, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from model.runtime.pack import Alignment
 
 # ArcFace's five-point template for a 112 x 112 crop (InsightFace, MIT; Deng et al. 2019, arXiv 1801.07698).
 ARCFACE_TEMPLATE_P2: Final = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]], np.float64
 )
 ARCFACE_SIDE_PX: Final = 112
+# CelebA's official aligned crop (Liu et al. 2015, arXiv 1411.7766), 178 x 218: where left eye, right eye and the
+# middle of the mouth lie on it. See `celeba_matrix`.
+CELEBA_TEMPLATE_P2: Final = np.array([[69.745, 111.0], [107.237, 111.0], [88.432, 152.514]], np.float64)
+CELEBA_WIDTH_PX: Final = 178
+CELEBA_HEIGHT_PX: Final = 218
+
+Border = Literal["black", "replicate"]
+_BORDERS: Final[dict[Border, int]] = {"black": cv2.BORDER_CONSTANT, "replicate": cv2.BORDER_REPLICATE}
 
 
 def similarity_transform(source_P2: NDArray[np.floating], target_P2: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -55,13 +65,73 @@ def box_matrix(box: NDArray[np.floating], side_px: int, scale: float) -> NDArray
     )
 
 
-def warp(image_HWC: NDArray[np.uint8], matrix: NDArray[np.float64], side_px: int) -> NDArray[np.uint8]:
-    """Resamples an image into a (side_px, side_px, 3) crop; what lies outside the image is black.
+def celeba_matrix(landmarks_P2: NDArray[np.floating], side_px: int) -> NDArray[np.float64]:
+    """The (2, 3) matrix to CelebA's official aligned crop, squeezed from 178 x 218 to a square of `side_px`.
+
+    Networks trained on CelebA's own crops (FAER) resize them straight to a square, so the crop here is as distorted.
+    CelebA's makers aligned by a similarity, the least-squares one, from the eyes and the middle of the mouth corners to
+    fixed points: (70.745, 112), (108.237, 112), (89.432, 153.514) in MATLAB's coordinates, whose first pixel is 1; here
+    it is 0. The numbers are those of a MATLAB function `align_face_celeba` in public circulation. They are not in the
+    set's own documents, but hold against its annotations: the official landmarks of `000001.jpg` and `000002.jpg`
+    (`list_landmarks_celeba.txt`) land within a pixel of those on the aligned crops (`list_landmarks_align_celeba.txt`),
+    which are rounded to whole pixels on both sides.
+
+    Differences that stay: CelebA's landmarks are people's, a detector's lie elsewhere by a pixel or two; and CelebA
+    resampled twice (bicubic to 178 x 218, then to the square) where this crop is sampled once. What lies outside the
+    image repeats its edge, as on CelebA's crops: `warp` it with `border="replicate"`.
+    """
+    eyes_and_mouth = np.vstack([landmarks_P2[:2], np.mean(landmarks_P2[3:5], axis=0)])
+    matrix = similarity_transform(eyes_and_mouth, CELEBA_TEMPLATE_P2)
+    squeeze = side_px / np.array([CELEBA_WIDTH_PX, CELEBA_HEIGHT_PX], np.float64)
+    # Pixel centres: square = squeeze * (crop + 0.5) - 0.5, as every library resizes.
+    return np.column_stack([matrix[:, :2] * squeeze[:, None], (matrix[:, 2] + 0.5) * squeeze - 0.5])
+
+
+def crop_matrix(
+    alignment: Alignment,
+    landmarks_P2: NDArray[np.floating],
+    box: NDArray[np.floating],
+    side_px: int,
+    box_scale: float | None = None,
+) -> NDArray[np.float64]:
+    """The (2, 3) matrix from image pixels to an analyzer's crop of `side_px`, in the alignment it was trained with.
+
+    Args:
+        alignment: which.
+        landmarks_P2: the face's five landmarks (5, 2), pixels.
+        box: its box [x1, y1, x2, y2], pixels.
+        side_px: the crop's side.
+        box_scale: of the crop's side to the box's longer one; for `box` alone.
+
+    Raises:
+        ValueError: if `box` is asked for without a scale.
+    """
+    if alignment == "box":
+        if box_scale is None:
+            raise ValueError("a crop by the box needs a box_scale")
+        return box_matrix(box, side_px, box_scale)
+    return _BY_LANDMARKS[alignment](landmarks_P2, side_px)
+
+
+def border_of(alignment: Alignment) -> Border:
+    """What lies outside the image on a crop of an alignment: what lay there when its networks were trained."""
+    return "replicate" if alignment == "celeba" else "black"
+
+
+def zoom(matrix: NDArray[np.float64]) -> float:
+    """Crop pixels an image pixel; where a crop's two sides are scaled differently, along the one scaled more."""
+    return max(float(np.hypot(*row)) for row in matrix[:, :2])
+
+
+def warp(
+    image_HWC: NDArray[np.uint8], matrix: NDArray[np.float64], side_px: int, border: Border = "black"
+) -> NDArray[np.uint8]:
+    """Resamples an image into a (side_px, side_px, 3) crop; what lies outside the image is black, or repeats its edge.
 
     A crop more than twice smaller than its source is taken from a halved image, as often as that holds: bilinear
     sampling alone would alias.
     """
-    shrink = float(np.hypot(matrix[0, 0], matrix[1, 0]))
+    shrink = zoom(matrix)
     while 0 < shrink < 0.5 and min(image_HWC.shape[:2]) > 1:
         height, width = image_HWC.shape[:2]
         halved = cv2.resize(image_HWC, (max(width // 2, 1), max(height // 2, 1)), interpolation=cv2.INTER_AREA)
@@ -69,6 +139,16 @@ def warp(image_HWC: NDArray[np.uint8], matrix: NDArray[np.float64], side_px: int
         # Pixel centres: full = step * (half + 0.5) - 0.5.
         matrix = np.column_stack([matrix[:, :2] * step, matrix[:, 2] + matrix[:, :2] @ (0.5 * step - 0.5)])
         image_HWC = np.asarray(halved, np.uint8)
-        shrink = float(np.hypot(matrix[0, 0], matrix[1, 0]))
-    crop = cv2.warpAffine(image_HWC, matrix, (side_px, side_px), flags=cv2.INTER_LINEAR, borderValue=(0, 0, 0))
+        shrink = zoom(matrix)
+    crop = cv2.warpAffine(
+        image_HWC,
+        matrix,
+        (side_px, side_px),
+        flags=cv2.INTER_LINEAR,
+        borderMode=_BORDERS[border],
+        borderValue=(0, 0, 0),
+    )
     return np.asarray(crop, np.uint8)
+
+
+_BY_LANDMARKS: Final = {"arcface-5pt": five_point_matrix, "celeba": celeba_matrix}

@@ -3,7 +3,7 @@
 import { bar, capital, make, percent, plain } from "./dom.js";
 
 const NUM_TOP = 6;
-const SAID_ELSEWHERE = new Set(["male"]); // the gender task says it better
+const SAID_BY_GENDER = new Set(["male"]); // which says it better, where a pack has that task
 
 export function card(face, number, onCompare) {
   const element = make("article", { class: "face" });
@@ -55,7 +55,8 @@ function expression(face) {
 function attributes(face) {
   if (!face.attributes) return null;
   const ranked = Object.entries(face.attributes).sort((a, b) => b[1] - a[1]);
-  const top = ranked.filter(([name, share]) => share >= 0.5 && !SAID_ELSEWHERE.has(name)).slice(0, NUM_TOP);
+  const told = face.gender ? SAID_BY_GENDER : new Set();
+  const top = ranked.filter(([name, share]) => share >= 0.5 && !told.has(name)).slice(0, NUM_TOP);
   const chips = top.map(([name, share]) => make("li", {}, `${plain(name)} `, make("b", {}, percent(share))));
   const all = ranked.map(([name, share]) => bar(capital(plain(name)), share, share >= 0.5));
   return make(

@@ -4,6 +4,7 @@ import time
 from io import BytesIO
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,7 +14,7 @@ from model.runtime.detection import Detections
 from model.runtime.pack import AnalyzerPart, read_pack
 from service.analysis import Options
 from service.crops import Found, Picture, cut, fit, needed_side_px, shrink
-from service.errors import DeadlinePassed
+from service.errors import DeadlinePassed, InvalidOption
 from service.preparation import Preparation, choose
 from tests.packs import build_pack, encode
 
@@ -55,6 +56,72 @@ def test_needed_side_is_that_of_the_smallest_face(parts: tuple[AnalyzerPart, ...
     assert needed_side_px(picture, [big, small], parts) == 1500
     assert needed_side_px(picture, [face(0, 0, 20)], parts) == 2000
     assert needed_side_px(Picture(picture.pixels, 500, 500), [face(0, 0, 20)], parts) is None
+
+
+@pytest.fixture(scope="module")
+def celeba(tmp_path_factory: pytest.TempPathFactory) -> AnalyzerPart:
+    """An analyzer of 224 pixels in CelebA's alignment."""
+    folder = tmp_path_factory.mktemp("packs") / "celeba"
+    pack = build_pack(folder, tasks=[["attributes"]], sides_px=[224], alignments=["celeba"])
+    return read_pack(pack).analyzers[0]
+
+
+def test_a_celeba_crop_asks_for_enough_pixels_of_its_wider_scale(celeba: AnalyzerPart) -> None:
+    """CelebA's crop is squeezed from 178 x 218: what is stretched more across decides how many pixels are needed."""
+    picture = Picture(np.zeros((500, 500, 3), np.uint8), 2000, 2000)
+    eyes_px = 0.3146 * 512 / 4  # between the eyes of a face of 512 pixels, on the picture
+    needed = needed_side_px(picture, [face(100, 100, 512)], [celeba])
+    assert needed is not None
+    assert needed == pytest.approx(500 * (37.5 / eyes_px) * (224 / 178), rel=0.03)
+    assert needed_side_px(picture, [face(0, 0, 1500)], [celeba]) is None
+
+
+def test_a_celeba_crop_shows_the_face_with_room_around_it(celeba: AnalyzerPart) -> None:
+    """The eyes of a real face's landmarks stand a little over half way down, as on CelebA's own crops."""
+    pixels = np.zeros((400, 400, 3), np.uint8)
+    one = face(150, 150, 100)
+    for x, y in one.landmarks[:2].round().astype(int):
+        pixels[y - 1 : y + 2, x - 1 : x + 2] = 255
+    crop = cut(Picture(pixels, 400, 400), one, celeba)
+    rows, columns = np.nonzero(crop[..., 0] > 100)
+    assert rows.mean() == pytest.approx((111.5 / 218) * 224, abs=3)
+    left, right = columns[columns < 112].mean(), columns[columns > 112].mean()
+    assert (left, right) == pytest.approx(((70.2 / 178) * 224, (107.7 / 178) * 224), abs=3)
+
+
+def test_quality_is_the_same_whatever_alignment_the_analyzers_have(tmp_path: Path, astronaut: bytes) -> None:
+    """Sharpness is measured on the five-point crop: packs of one alignment or several measure alike."""
+    alone = build_pack(tmp_path / "a", tasks=[["attributes"]], sides_px=[224], alignments=["celeba"])
+    both = build_pack(
+        tmp_path / "b", tasks=[["attributes"], ["age"]], sides_px=[224, 112], alignments=["celeba", "arcface-5pt"]
+    )
+    found = [face(180, 60, 110)]
+    sharpness = []
+    for folder in (alone, both):
+        pack = read_pack(folder)
+        preparation, options = Preparation(pack, 40_000_000), Options(pack.tasks)
+        picture, _ = preparation.open(astronaut, time.monotonic() + 60)
+        quality = preparation.cut(picture, found, options, astronaut).faces[0].quality
+        assert quality is not None
+        sharpness.append(quality.sharpness)
+    assert sharpness[0] == sharpness[1]
+    assert sharpness[0] > 0.1
+
+
+def test_an_official_crop_is_resized_straight_to_the_square(tmp_path: Path) -> None:
+    """An aligned 178 x 218 picture goes to 224 x 224 as CelebA's crops do in training; a pack of two alignments needs
+    to be told whose tasks."""
+    folder = build_pack(
+        tmp_path / "p", tasks=[["attributes"], ["age"]], sides_px=[224, 112], alignments=["celeba", "arcface-5pt"]
+    )
+    preparation = Preparation(read_pack(folder), 40_000_000)
+    official = np.random.default_rng(0).integers(0, 256, (218, 178, 3), np.uint8)
+    deadline = time.monotonic() + 60
+    _, cuts = preparation.open_aligned(encode(official), Options(("attributes",)), deadline)
+    np.testing.assert_array_equal(cuts.faces[0].crops[0], cv2.resize(official, (224, 224)))
+    assert list(cuts.faces[0].crops) == [0]
+    with pytest.raises(InvalidOption, match="celeba: attributes; arcface-5pt: age"):
+        preparation.open_aligned(encode(official), Options(("attributes", "age")), deadline)
 
 
 def test_crop_is_the_same_at_either_scale(parts: tuple[AnalyzerPart, ...]) -> None:

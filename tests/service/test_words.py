@@ -70,6 +70,18 @@ def test_marks_carry_box_points_and_a_label() -> None:
     assert [(mark.lines, len(mark.points)) for mark in drawn] == [(("1 female 31", "happiness"), 5), (("2",), 0)]
 
 
+def test_a_face_of_a_pack_without_gender_age_and_expression_says_what_there_is() -> None:
+    """Race, or the likeliest attributes (`male` too, which no gender says then), are drawn, and fill the table."""
+    attributes = BARE.model_copy(update={"attributes": {"male": 0.99, "smiling": 0.8, "bald": 0.7}})
+    shares = {"white": 0.1, "asian": 0.9}
+    race = FaceAnswer.model_validate({**BARE.model_dump(), "race": {"label": "asian", "probabilities": shares}})
+    drawn = marks(image_of(attributes, race, BARE))
+    assert [mark.lines for mark in drawn] == [("1", "male 0.99", "smiling 0.80"), ("2", "asian"), ("3",)]
+    header, _, row = shown(image_of(attributes))
+    assert header.split() == ["face", "box", "attributes"]
+    assert "male 0.99, smiling 0.80, bald 0.70" in row
+
+
 @pytest.mark.parametrize(
     ("same", "threshold", "fmr", "confidence", "text"),
     [
