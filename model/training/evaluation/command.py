@@ -14,28 +14,39 @@ if TYPE_CHECKING:
     from model.training.evaluation.report import EvaluationReport
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
+_PATH = click.Path(path_type=Path)
 _DEVICE = click.Choice(["auto", "cpu", "cuda"])
 _TABLE_WIDTH = 150  # columns, where the output is no terminal that states its own
 
 
 @click.command()
 @click.argument("target", metavar="CHECKPOINT_OR_PACK")
-@click.option("--data", required=True, type=_FOLDER, help="Folder with the parquet files.")
+@click.option("--data", type=_FOLDER, help="Folder with the parquet files.")
+@click.option("--bin", "bins", multiple=True, type=_PATH, help="InsightFace .bin set, or a folder of them; repeatable.")
+@click.option("--ijb", multiple=True, type=_FOLDER, help="Folder of IJB-B or IJB-C (meta/, loose_crop/); repeatable.")
+@click.option("--flip/--no-flip", default=True, help="--bin, --ijb: add the mirror image's embedding.  [default: flip]")
+@click.option("--feature-norm/--no-feature-norm", default=True, help="--ijb: longer embeddings weigh more.")
+@click.option("--detector-score/--no-detector-score", default=True, help="--ijb: surer detections weigh more.")
 @click.option("--out", type=_FOLDER, help="Folder for the report.  [default: the training run's report/, else report/]")
 @click.option("--device", type=_DEVICE, default="auto", show_default=True, help="Where the network runs.")
-@click.option("--limit", type=click.IntRange(min=1), help="About so many images a set: a quick look, rough figures.")
+@click.option("--limit", type=click.IntRange(min=1), help="--data: about so many images a set, rough figures.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Crops a run.")
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="Threads on the CPU.  [default: one a core]")
 def evaluate(
     target: str,
-    data: Path,
+    data: Path | None,
+    bins: tuple[Path, ...],
+    ijb: tuple[Path, ...],
+    flip: bool,
+    feature_norm: bool,
+    detector_score: bool,
     out: Path | None,
     device: Literal["auto", "cpu", "cuda"],
     limit: int | None,
     batch_size: int,
     threads: int,
 ) -> None:
-    """Measures a model on every validation set in --data.
+    """Measures a model on every validation set in --data, and by published protocols.
 
     CHECKPOINT_OR_PACK is a checkpoint's folder (runs/nano/ema), a training run's (runs/nano), a pack's folder, or the
     name of a shipped pack. Prints the figures, and writes report.json and pictures (ROC, DET, confusion matrices,
@@ -45,13 +56,19 @@ def evaluate(
     mien-train evaluate runs/nano --data ../shared/data
     mien-train evaluate runs/nano --data ../shared/data --limit 500
     mien-train evaluate nano --data ../shared/data --out /tmp/nano-report
+    mien-train evaluate runs/swinface --bin lfw.bin --bin cfp_fp.bin --ijb IJBC
     """  # noqa: D301 - click reads the backspace character, which a raw string would not hold
     try:
         from model.training.evaluation.examination import Request
+        from model.training.evaluation.ijb.protocol import TemplateOptions
+        from model.training.evaluation.protocols import Protocols
     except ModuleNotFoundError as error:
         message = f"{error.name} is missing; install the train extra: pip install 'mien[train]'"
         raise click.ClickException(message) from error
-    request = Request(target, data, device, limit, batch_size, threads)
+    if data is None and not bins and not ijb:
+        raise click.UsageError("say what to measure on: --data, --bin or --ijb")
+    protocols = Protocols(bins, ijb, TemplateOptions(flip, feature_norm, detector_score))
+    request = Request(target, data, device, limit, batch_size, threads, protocols)
     report, folder = _write(request, out)
     _show(report, folder)
 

@@ -7,7 +7,7 @@ command line and never prints.
 import json
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +18,7 @@ from model.training.dataset import DataError
 from model.training.detection.evaluate import evaluate_on
 from model.training.detection.operating_point import open_checkpoint as open_detector
 from model.training.detection.scenes import read_scenes
+from model.training.evaluation.protocols import Protocols, measure_protocols
 from model.training.evaluation.report import EvaluationReport
 from model.training.evaluation.subjects import (
     DeviceChoice,
@@ -37,25 +38,29 @@ class Request:
 
     Attributes:
         target: a checkpoint's folder, a training run's, a pack's, or a shipped pack's name.
-        data: folder with the parquet files.
+        data: folder with the parquet files; None for the protocols alone.
         device: `auto` takes CUDA where it can be had.
         limit: about so many images a set, for a quick look; None for all.
         batch_size: crops a run of the network.
         num_threads: on the CPU; 0 leaves torch's and onnxruntime's own choice.
+        protocols: published verification sets to measure beside.
     """
 
     target: str
-    data: Path
+    data: Path | None = None
     device: DeviceChoice = "auto"
     limit: int | None = None
     batch_size: int = BATCH_SIZE
     num_threads: int = 0
+    protocols: Protocols = field(default_factory=Protocols)
 
     @property
     def command(self) -> str:
         """The command that makes the same report."""
+        data = "" if self.data is None else f" --data {self.data}"
+        protocols = f" {self.protocols.arguments}" if self.protocols else ""
         limit = "" if self.limit is None else f" --limit {self.limit}"
-        return f"mien-train evaluate {self.target} --data {self.data}{limit}"
+        return f"mien-train evaluate {self.target}{data}{protocols}{limit}"
 
 
 def examine(request: Request) -> EvaluationReport:
@@ -70,6 +75,8 @@ def examine(request: Request) -> EvaluationReport:
     if folder is None:
         return _examine_pack(request)
     if kind_of(folder) == "detector":
+        if request.protocols or request.data is None:
+            raise SubjectError(f"{folder} is a detector's: it is measured on --data alone")
         notes = ("a detector's checkpoint runs on the CPU",) if request.device == "cuda" else ()
         report = EvaluationReport(str(folder), request.command, notes=notes)
         return _with_detection(report, open_detector(folder), request)
@@ -107,6 +114,8 @@ def _examine_pack(request: Request) -> EvaluationReport:
         report = EvaluationReport(f"{pack.name} {pack.version}", request.command, notes=(note,))
     else:
         report = _measured(subject, request)
+    if request.data is None:
+        return report
     session = open_on(folder / pack.detector.file, request.device, request.num_threads)
     try:
         return _with_detection(report, Detector(session, pack.detector), request)
@@ -125,18 +134,24 @@ def _pack_folder(target: str) -> Path:
 
 
 def _measured(subject: Subject, request: Request) -> EvaluationReport:
-    report = evaluate(
-        subject.predict,
-        request.data,
-        model=subject.name,
-        command=request.command,
-        limit=request.limit,
-        batch_size=request.batch_size,
-    )
+    report = EvaluationReport(subject.name, request.command)
+    if request.data is not None:
+        report = evaluate(
+            subject.predict,
+            request.data,
+            model=subject.name,
+            command=request.command,
+            limit=request.limit,
+            batch_size=request.batch_size,
+        )
+    if request.protocols:
+        found = measure_protocols(subject, request.protocols, request.batch_size)
+        report = report.extended(found.measures, found.notes, found.curves)
     return report.extended(notes=subject.notes)
 
 
 def _with_detection(report: EvaluationReport, detector: Detector, request: Request) -> EvaluationReport:
+    assert request.data is not None
     scenes = list(read_scenes(request.data, "val"))
     # Every k-th scene keeps the mixture of photographs and rooms.
     every = 1 if request.limit is None else max(math.ceil(len(scenes) / request.limit), 1)

@@ -27,7 +27,7 @@ from model.training.evaluation.verification import (
 )
 
 FMRS: Final = (1e-2, 1e-3, 1e-4)
-_MIN_FALSE_MATCHES: Final = 10  # a rate measured on fewer is noise: its relative deviation is 1 / sqrt(count)
+MIN_FALSE_MATCHES: Final = 10  # a rate measured on fewer is noise: its relative deviation is 1 / sqrt(count)
 _CURVE_POINTS: Final = 256
 
 
@@ -74,19 +74,19 @@ def measure_all_pairs(
     if not len(scores.genuine) or not len(scores.impostor):
         found.notes.append(f"{table.dataset}: no genuine or no impostor pair among its identities, so no TAR")
         return found
-    kept = [fmr for fmr in fmrs if fmr * len(scores.impostor) >= _MIN_FALSE_MATCHES]
+    kept = [fmr for fmr in fmrs if fmr * len(scores.impostor) >= MIN_FALSE_MATCHES]
     found.notes += [_too_few(table.dataset, fmr, len(scores.impostor)) for fmr in fmrs if fmr not in kept]
     points = thresholds_at_fmr(scores.impostor, scores.genuine, kept)
     rate, _ = equal_error_rate(scores.impostor, scores.genuine)
     found.measures += [row for point in points for row in _point_measures(table.dataset, point)]
     found.measures.append(Measure("embedding", "eer", rate, table.dataset, len(scores.genuine)))
-    found.curves.append(_curve(table.dataset, ALL, scores))
+    found.curves.append(curve_of(table.dataset, ALL, scores))
     for group, inside in groups_of(table).items():
         rows = known[inside[known]]
         part = all_pairs(embeddings_ND[rows], table.identity[rows])
         if len(part.genuine) and len(part.impostor):
             found.measures += [row for point in points for row in _group_measures(table.dataset, group, point, part)]
-            found.curves.append(_curve(table.dataset, group, part))
+            found.curves.append(curve_of(table.dataset, group, part))
     return found
 
 
@@ -114,7 +114,8 @@ def _group_measures(dataset: str, group: str, point: OperatingPoint, scores: Pai
     ]
 
 
-def _curve(dataset: str, group: str, scores: PairScores) -> VerificationCurve:
+def curve_of(dataset: str, group: str, scores: PairScores) -> VerificationCurve:
+    """The curve of a set's scores as a report holds it, thinned to a few hundred measured points."""
     curve = error_curve(scores.impostor, scores.genuine, _CURVE_POINTS)
     return VerificationCurve(
         dataset,
@@ -134,5 +135,5 @@ def _judgeable(pairs: PairList) -> bool:
 
 
 def _too_few(dataset: str, fmr: float, num_impostor: int) -> str:
-    needed = round(_MIN_FALSE_MATCHES / fmr)
+    needed = round(MIN_FALSE_MATCHES / fmr)
     return f"{dataset}: an FMR of {fmr:g} needs {needed:,} impostor pairs to be measured; there are {num_impostor:,}"

@@ -103,14 +103,19 @@ class EvaluationReport:
                 return measure.value
         raise KeyError((task, metric, dataset, group))
 
-    def extended(self, measures: Sequence[Measure] = (), notes: Sequence[str] = ()) -> "EvaluationReport":
-        """The same with more measures and notes, a detector's beside an analyzer's."""
+    def extended(
+        self,
+        measures: Sequence[Measure] = (),
+        notes: Sequence[str] = (),
+        curves: Sequence[VerificationCurve] = (),
+    ) -> "EvaluationReport":
+        """The same with more measures, notes and curves, a detector's beside an analyzer's."""
         return EvaluationReport(
             self.model,
             self.command,
             (*self.measures, *measures),
             self.confusions,
-            self.curves,
+            (*self.curves, *curves),
             (*self.notes, *notes),
         )
 

@@ -1,6 +1,7 @@
 """Subjects: what is evaluated, opened from where it lies: a checkpoint of the analyzer, or a pack's ONNX files.
 
-Holds the opening and one way to ask either. Never measures an answer. Shape suffixes: N faces; S crop side; C channels.
+Holds the opening and one way to ask either, whatever the sides of its crops. Never measures an answer.
+Shape suffixes: N faces; S crop side; C channels; D embedding length.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,14 +14,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.analyzer import Analyzer
+from model.analyzer import Analyzer, normalise
 from model.checkpoint import WEIGHTS, load_network
-from model.runtime.pack import Pack
+from model.runtime.pack import Alignment, Pack
 from model.runtime.session import Session, SessionError, open_session
+from model.training.evaluation.embedding import Embed
 from model.training.evaluation.validation import Predict
 
 DeviceChoice = Literal["auto", "cpu", "cuda"]
-_ALIGNMENT: Final = "arcface-5pt"  # of the validation crops
+ARCFACE: Final = "arcface-5pt"  # of a set's crops, unless its files say otherwise
 
 
 class SubjectError(ValueError):
@@ -29,11 +31,23 @@ class SubjectError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Something that answers crops; `notes` say what of it could not be asked."""
+    """Something that answers crops.
+
+    Attributes:
+        name: what the report calls it.
+        predict: uint8 (N, S, S, 3) RGB crops of any side to answers by task.
+        notes: what of it could not be asked.
+        embed: the embedding alone, float32 (N, D), before it is brought to unit length where `unit_length` is False;
+            None for what answers none.
+        unit_length: whether `embed` gives rows of unit length, as a pack does; a length says how sure a network is,
+            and the published protocols let it weigh.
+    """
 
     name: str
     predict: Predict
     notes: tuple[str, ...] = ()
+    embed: Embed | None = None
+    unit_length: bool = True
 
 
 def checkpoint_folder(path: Path) -> Path | None:
@@ -69,18 +83,30 @@ def open_checkpoint(folder: Path, device: DeviceChoice = "auto", num_threads: in
             answers = analyzer(crops)
         return {task: np.asarray(answer.cpu().numpy(), np.float32) for task, answer in answers.items()}
 
-    return Subject(str(folder), predict)
+    def embed(images_NSSC: NDArray[np.uint8]) -> NDArray[np.float32]:
+        crops = torch.from_numpy(resized(images_NSSC, analyzer.side_px)).to(chosen)
+        with torch.inference_mode():
+            raw = analyzer.network(normalise(crops))["embedding"]
+        return np.asarray(raw.float().cpu().numpy(), np.float32)
+
+    return Subject(str(folder), predict, embed=embed if "embedding" in analyzer.tasks else None, unit_length=False)
 
 
-def open_pack(folder: Path, pack: Pack, device: DeviceChoice = "auto", num_threads: int = 1) -> Subject | None:
-    """Opens the analyzers of a pack; None if none of them takes crops in the validation sets' alignment.
+def open_pack(
+    folder: Path,
+    pack: Pack,
+    device: DeviceChoice = "auto",
+    num_threads: int = 1,
+    alignment: Alignment = ARCFACE,
+) -> Subject | None:
+    """Opens the analyzers of a pack that take crops in one alignment, each at its own side; None if there is none.
 
     Raises:
         SessionError: if a graph does not load, or CUDA was asked for and cannot be had.
     """
-    parts = [part for part in pack.analyzers if part.alignment == _ALIGNMENT]
+    parts = [part for part in pack.analyzers if part.alignment == alignment]
     notes = tuple(
-        f"{part.file}: takes {part.alignment} crops and the sets hold {_ALIGNMENT} ones, left out"
+        f"{part.file}: takes {part.alignment} crops and the sets hold {alignment} ones, left out"
         for part in pack.analyzers
         if part not in parts
     )
@@ -91,7 +117,10 @@ def open_pack(folder: Path, pack: Pack, device: DeviceChoice = "auto", num_threa
     def predict(images_NSSC: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         return {task: answer for ask in asks for task, answer in ask(images_NSSC).items()}
 
-    return Subject(f"{pack.name} {pack.version}", predict, notes)
+    embed = next(
+        (_only_embedding(ask) for ask, part in zip(asks, parts, strict=True) if "embedding" in part.tasks), None
+    )
+    return Subject(f"{pack.name} {pack.version}", predict, notes, embed)
 
 
 def open_on(model: Path, device: DeviceChoice, num_threads: int = 1) -> Session:
@@ -110,6 +139,10 @@ def resized(images_NSSC: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
         return images_NSSC
     how = cv2.INTER_AREA if side_px < images_NSSC.shape[1] else cv2.INTER_LINEAR
     return np.stack([np.asarray(cv2.resize(image, (side_px, side_px), interpolation=how)) for image in images_NSSC])
+
+
+def _only_embedding(ask: Predict) -> Embed:
+    return lambda images_NSSC: ask(images_NSSC)["embedding"]
 
 
 def _ask(

@@ -81,7 +81,7 @@ def evaluate(
     found.notes += [f"{name}: not in {data}, left out" for name in SETS if name not in names]
     if limit is not None:
         found.notes.append(f"a quick look at no more than about {limit} images a set: the figures are rough")
-    with _progress() as progress:
+    with progress_bars() as progress:
         for name in names:
             table = read_faces(data, name, "val", cache)
             pairs = read_pairs(data, name, table.names)
@@ -199,7 +199,8 @@ def _rows(table: FaceTable, rows: Sequence[int]) -> FaceTable:
 
 
 @contextmanager
-def _progress() -> Iterator[Progress]:
+def progress_bars() -> Iterator[Progress]:
+    """Bars on the terminal while something long runs; none where stderr is no terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as progress:
         yield progress
