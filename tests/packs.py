@@ -113,9 +113,8 @@ def build_pack(
     folder.mkdir(parents=True, exist_ok=True)
     detector = _write(folder / "detector.onnx", detector_graph())
     parts = []
-    by_default: list[Alignment] = ["arcface-5pt", *("box" for _ in tasks[1:])]
-    aligned = alignments or by_default
     for index, (names, side_px) in enumerate(zip(tasks, sides_px, strict=True)):
+        alignment: Alignment = alignments[index] if alignments else "box" if index else "arcface-5pt"
         file = f"analyzer-{index}.onnx"
         digest = _write(folder / file, analyzer_graph(names, side_px, fault))
         answers = open_session(folder / file).run({"images": known_crops(_SEED, side_px, 1)}, list(names))
@@ -124,8 +123,8 @@ def build_pack(
                 file=file,
                 sha256=digest,
                 side_px=side_px,
-                alignment=aligned[index],
-                box_scale=1.0 if aligned[index] == "box" else None,
+                alignment=alignment,
+                box_scale=1.0 if alignment == "box" else None,
                 tasks=tuple(names),
                 labels={task: _LABELS[task] for task in names if task in _LABELS},
                 embedding_dim=EMBEDDING_DIM if "embedding" in names else None,
