@@ -64,6 +64,7 @@ def render(pack: Pack) -> str:
         _head(pack),
         "## Use and misuse\n\n" + _USE,
         _license(pack),
+        _origins(pack),
         _training(pack),
         _measured(pack),
         _thresholds(pack),
@@ -99,9 +100,11 @@ def _head(pack: Pack) -> str:
     ]
     lines += [f"- {_WHAT[task]}" for task in pack.tasks]
     for part in pack.analyzers:
+        answers = f" and answers {_listed(part.tasks)}" if len(pack.analyzers) > 1 else ""
         lines += [
             "",
-            f"`{part.file}` takes {part.side_px} x {part.side_px} crops ({part.alignment}); opset {part.opset}.",
+            f"`{part.file}` takes {part.side_px} x {part.side_px} crops ({part.alignment}){answers}; "
+            f"opset {part.opset}.",
         ]
     detector = pack.detector
     lines += [
@@ -120,15 +123,25 @@ def _license(pack: Pack) -> str:
         return "\n".join(
             [*lines, "The rows of the training sets are not stated: the pack was exported without the data."]
         )
+    if any(part.origin is not None for part in pack.analyzers):
+        lines += ["This table states what is recorded; of weights that were trained elsewhere nothing is.", ""]
     lines += ["| training set | rows | terms |", "|---|---:|---|"]
     lines += [f"| {entry.name} | {entry.num_rows:,} | {entry.terms} |" for entry in pack.training_data]
     return "\n".join(lines)
 
 
+def _origins(pack: Pack) -> str:
+    lines = [f"- `{part.file}`: {part.origin}" for part in pack.analyzers if part.origin is not None]
+    return "## Whose weights these are\n\n" + "\n".join(lines) if lines else ""
+
+
 def _training(pack: Pack) -> str:
     if not pack.training:
         return "## Training\n\nNo record of the training was beside the checkpoint, so none is stated."
-    return "## Training\n\n" + "\n".join(f"- {_run(run)}" for run in pack.training)
+    lines = [f"- {_run(run)}" for run in pack.training]
+    if not any(run.part == "analyzer" for run in pack.training):
+        lines.append("- analyzer: no record of its training lies beside its weights, so none is stated.")
+    return "## Training\n\n" + "\n".join(lines)
 
 
 def _run(run: TrainingRun) -> str:
@@ -268,5 +281,13 @@ def _reproduce(pack: Pack) -> str:
             "- Training goes on with `mien-train train nano --data DIR --init PACK/analyzer`.",
             "- `mien-export checkpoint PACK/analyzer --detector PACK --name NAME` makes a pack of the same answers.",
         ]
-    lines.append("- `mien-export check PACK` verifies hashes, graphs and known answers, and compares these weights.")
+        lines.append(
+            "- `mien-export check PACK` verifies hashes, graphs and known answers, and compares these weights."
+        )
+    else:
+        lines.append("- `mien-export check PACK` verifies hashes, graphs and known answers.")
     return "\n".join(lines)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

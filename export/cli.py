@@ -67,7 +67,7 @@ def checkpoint(
     photographs: tuple[Path, ...],
     force: bool,
 ) -> None:
-    r"""Makes a pack of CHECKPOINT (a checkpoint's folder or a training run's).
+    """Makes a pack of CHECKPOINT (a checkpoint's folder or a training run's).
 
     The graph is compared with the network at several batch sizes, on real faces and on edge inputs; thresholds are
     calibrated on every pair of LFW's validation images; every figure of the validation sets is measured. A check that
@@ -76,7 +76,7 @@ def checkpoint(
     \b
     mien-export checkpoint runs/nano/ema --detector runs/detector/ema --name mine --data ../shared/data
     mien-export checkpoint runs/nano/ema --detector nano --name mine --license MIT
-    """
+    """  # noqa: D301 - click needs the control character
     require_name(name)
     with one_line(), interruptible():
         from export.assembly import Order, export_checkpoint
@@ -98,6 +98,35 @@ def checkpoint(
             command=typed_command(),
         )
         folder = export_checkpoint(order, Stages())
+    say_made(folder)
+
+
+@main.command("combine")
+@click.argument("packs", nargs=-1, required=True, metavar="PACK[=TASK,TASK]...")
+@click.option("--out", required=True, type=_FOLDER, help="The new pack's folder; its name is the pack's.")
+@click.option(
+    "--detector",
+    default=None,
+    metavar="PACK|FILE",
+    help="A pack whose detector is copied, an SCRFD .onnx, or a detector's checkpoint.  [default: the first PACK's]",
+)
+@click.option("--version", "pack_version", default="0.1.0", show_default=True, help="The new pack's version.")
+@click.option("--force", is_flag=True, help="Replace a folder of that name even if it is no pack.")
+def combine_packs(packs: tuple[str, ...], out: Path, detector: str | None, pack_version: str, force: bool) -> None:
+    """Makes one pack of several PACKs' analyzers, each at its own crop size and alignment.
+
+    Of a PACK (a name or a path) every task is taken, or those that are named behind `=`. A task that is left out is cut
+    out of its graph. Thresholds, measured figures, embedding space and licences go along with what is taken.
+
+    \b
+    mien-export combine packs/swinface=embedding,expression,age,gender packs/faer=attributes --out packs/both
+    """  # noqa: D301 - click needs the control character
+    require_name(out.name, "--out")
+    with one_line(), interruptible():
+        from export.combine import Combination, combine
+        from export.progress import Stages
+
+        folder = combine(Combination(packs, out, detector, pack_version, force, typed_command()), Stages())
     say_made(folder)
 
 

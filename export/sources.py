@@ -22,6 +22,7 @@ from model.runtime.detection import Detector
 from model.runtime.pack import (
     MANIFEST,
     DetectorPart,
+    Figure,
     PackError,
     PackFile,
     TrainingRun,
@@ -56,6 +57,7 @@ class DetectorSource:
     sets: tuple[str, ...]  # names of training sets that are still to be counted
     counted: tuple[TrainingSet, ...]  # those that another pack states
     terms: str | None = None  # the licence of the pack that it was copied from, with that pack's name
+    figures: tuple[Figure, ...] = ()  # what that pack measured of it
 
 
 def read_analyzer(path: Path, machine: str | None) -> AnalyzerSource:
@@ -152,6 +154,7 @@ def _from_pack(named: str, folder: Path) -> DetectorSource:
         (),
         tuple(entry for entry in pack.training_data if entry.name == DETECTION),
         f"{pack.name}: {pack.license}",
+        tuple(figure for figure in pack.measured if figure.task == DETECTION),
     )
 
 

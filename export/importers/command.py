@@ -1,12 +1,128 @@
 """`mien-export import`: packs of other systems' checkpoints and model zoos, one command a system.
 
-Holds what reads the command line and the options that every system shares. Never does the work, and imports torch only
-when a command runs.
+Holds what reads the command line. Never does the work, and imports torch only when a command runs.
 """
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
 import click
+
+from export.importers.pack_options import PackOptions, pack_options
+from export.terminal import interruptible, one_line, say_made
+
+if TYPE_CHECKING:
+    from export.importers.networks import PublishedNetwork
+    from export.importers.systems import SystemName
+    from model.network_config import NetworkConfig
+
+_FILE = click.Path(path_type=Path)
 
 
 @click.group(name="import")
 def import_() -> None:
-    """Makes a pack of another system's published weights."""
+    """Makes a pack of weights that another system published.
+
+    Files are read without running anything that is in them. Each graph is compared with its network at several batch
+    sizes, on real faces and on edge inputs; a check that fails leaves nothing behind. Weights stay in float32.
+    """
+
+
+_config = click.option(
+    "--config",
+    "config_file",
+    default=None,
+    type=_FILE,
+    help="A config.json of another make-up than the published one: a variant, another size.",
+)
+
+
+@import_.command()
+@click.argument("checkpoint", type=_FILE)
+@_config
+@pack_options()
+def swinface(options: PackOptions, checkpoint: Path, config_file: Path | None) -> None:
+    """Makes a pack of SwinFace's CHECKPOINT: embedding, expression, age, gender, attributes.
+
+    \b
+    mien-export import swinface checkpoint_step_79999_gpu_0.pt --out packs/swinface
+    """  # noqa: D301 - click needs the control character
+    _import_multi_task(options, checkpoint, "swinface", config_file)
+
+
+@import_.command()
+@click.argument("checkpoint", type=_FILE)
+@_config
+@pack_options()
+def tmlfa(options: PackOptions, checkpoint: Path, config_file: Path | None) -> None:
+    """Makes a pack of TMLFA's CHECKPOINT: embedding, expression, age, gender, attributes.
+
+    \b
+    mien-export import tmlfa checkpoint_step_79999_gpu_0.pt --out packs/tmlfa
+    """  # noqa: D301 - click needs the control character
+    _import_multi_task(options, checkpoint, "tmlfa", config_file)
+
+
+@import_.command()
+@click.argument("checkpoints", type=_FILE, nargs=-1, required=True, metavar="CHECKPOINT...")
+@pack_options()
+def faer(options: PackOptions, checkpoints: tuple[Path, ...]) -> None:
+    """Makes a pack of FAER's CHECKPOINT: attributes or expression, or both of two files, on CelebA-aligned crops.
+
+    \b
+    mien-export import faer celeba.pth rafdb.pth --out packs/faer
+    """  # noqa: D301 - click needs the control character
+    with one_line(), interruptible():
+        from export.importers.faer import read_faer
+
+        _import(options, "faer", read_faer(checkpoints))
+
+
+@import_.command("face-analysis")
+@click.argument("checkpoints", type=_FILE, nargs=-1, required=True, metavar="CHECKPOINT...")
+@pack_options()
+def face_analysis(options: PackOptions, checkpoints: tuple[Path, ...]) -> None:
+    """Makes a pack of face_analysis_pytorch's trunks and heads, an analyzer a trunk.
+
+    Which file is a trunk or a head, how deep and of what, is told by what is in it. A head goes with the only trunk, or
+    with the last one before it. A trunk without a head recognises faces.
+
+    \b
+    mien-export import face-analysis model_age.pth head_age.pth model_race.pth head_race.pth --out packs/ir
+    """  # noqa: D301 - click needs the control character
+    with one_line(), interruptible():
+        from export.importers.face_analysis import read_face_analysis
+
+        _import(options, "face-analysis", read_face_analysis(checkpoints))
+
+
+def _import_multi_task(
+    options: PackOptions, checkpoint: Path, system: Literal["swinface", "tmlfa"], config_file: Path | None
+) -> None:
+    with one_line(), interruptible():
+        from export.importers.multi_task import read_multi_task
+        from model.config import SWINFACE
+
+        config = SWINFACE if config_file is None else _read_config(config_file)
+        _import(options, system, [read_multi_task(checkpoint, system, config)])
+
+
+def _import(options: PackOptions, system: "SystemName", networks: "Sequence[PublishedNetwork]") -> None:
+    from export.importers.networks import import_networks
+    from export.importers.systems import SYSTEMS
+    from export.progress import Stages
+
+    say_made(import_networks(networks, options.target(SYSTEMS[system].terms()), Stages()))
+
+
+def _read_config(path: Path) -> "NetworkConfig":
+    from export.errors import ExportError
+    from model.network_config import NetworkConfig
+
+    try:
+        return NetworkConfig.from_json(path.read_text())
+    except OSError as error:
+        raise ExportError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise ExportError(f"{path}: {error}") from error

@@ -4,7 +4,7 @@ Holds what every importer shares: the staged folder, the detector, the compariso
 answer, the known answers, the manifest and the card. Never reads a foreign file and never traces a network.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -28,6 +28,7 @@ from model.runtime.pack import DEFAULT_PACK, Alignment, AnalyzerPart, Pack, Pack
 from model.runtime.session import Session, SessionError, open_session
 
 KNOWN_SEED: Final = 1
+DETECTOR_TERMS: Final = " The detector is of the pack "  # begins the last sentence of the allowed use
 # As of a pack of this project's own (see `export.assembly`): another processor moves an answer by some 1e-5.
 KNOWN_TOLERANCE: Final = 5e-3
 # Absolute, of graph against what it was made of. Wider than for networks of this project's own, whose sizes are known:
@@ -113,8 +114,13 @@ class Target:
     command: str = "mien-export import"
 
 
-def pack_analyzers(target: Target, analyzers: Sequence[ForeignAnalyzer], stages: Stages) -> Path:
+def pack_analyzers(target: Target, analyzers: Iterable[ForeignAnalyzer], stages: Stages) -> Path:
     """Makes a pack of foreign analyzers.
+
+    Args:
+        target: what was asked for.
+        analyzers: taken one by one once the detector is in its place, so that a generator may make them as they come.
+        stages: what a person sees meanwhile.
 
     Returns:
         The pack's folder.
@@ -122,23 +128,26 @@ def pack_analyzers(target: Target, analyzers: Sequence[ForeignAnalyzer], stages:
     Raises:
         ExportError: if a task has two analyzers, the detector cannot be used, or a check fails; nothing is left then.
     """
-    require_distinct([(analyzer.file, analyzer.tasks) for analyzer in analyzers])
     with staged(target.out.parent, target.out.name, force=target.force) as folder:
         with stages.stage("detector"):
             detector = place_detector(target.detector, folder, None)
             opened = open_detector(folder, detector.part)
         photographs = target.photographs or installed_photographs()
-        parts, notes = [], {}
+        parts: list[AnalyzerPart] = []
+        notes: dict[str, str] = {}
+        space: str | None = None
         for analyzer in analyzers:
+            require_distinct([*((part.file, part.tasks) for part in parts), (analyzer.file, analyzer.tasks)])
             with stages.stage(f"{analyzer.file}: comparing"):
                 crops = crops_from_photographs(photographs, opened, analyzer.side_px, analyzer.box_scale)
                 part, found = _place(analyzer, crops, folder)
             parts.append(part)
+            space = space or analyzer.embedding_space
             if found is not None:
                 crops_from = ", ".join(path.name for path in photographs)
                 notes[f"compared {part.file}"] = compared(found, crops_from, analyzer.network_name)
         with stages.stage("checking the whole pack"):
-            write_manifest(folder, _manifest(target, analyzers, parts, detector, notes))
+            write_manifest(folder, _manifest(target, parts, space, detector, notes))
             check_pack(folder)
     return target.out
 
@@ -202,13 +211,12 @@ def _compare(analyzer: ForeignAnalyzer, session: Session, crops_NSSC: NDArray[np
 
 def _manifest(
     target: Target,
-    analyzers: Sequence[ForeignAnalyzer],
     parts: Sequence[AnalyzerPart],
+    space: str | None,
     detector: DetectorSource,
     notes: Mapping[str, str],
 ) -> Pack:
-    spaces = [analyzer.embedding_space for analyzer in analyzers if "embedding" in analyzer.tasks]
-    of_detector = "" if detector.terms is None else f" The detector is of the pack {detector.terms}."
+    of_detector = "" if detector.terms is None else f"{DETECTOR_TERMS}{detector.terms}."
     return Pack(
         name=target.out.name,
         version=target.version,
@@ -216,9 +224,10 @@ def _manifest(
         allowed_use=target.terms.allowed_use + of_detector,
         training_data=detector.counted,
         training=detector.runs,
+        measured=detector.figures,
         detector=detector.part,
         analyzers=tuple(parts),
-        embedding_space=spaces[0] if spaces else None,
+        embedding_space=space,
         checkpoints=detector.checkpoints,
         exported_with={**versions(target.command), **notes},
     )
