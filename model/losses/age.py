@@ -1,14 +1,14 @@
-"""Losses on age in years, over labelled rows.
+"""Losses on age, over labelled rows: in years, or as ordinal ranks.
 
-Holds SwinFace's annealed loss and a robust one. Never scales a network's output to years (see `model.network`). Shape
-suffixes: B batch.
+Holds SwinFace's annealed loss, face_analysis_pytorch's ordinal one and a robust one. Never scales a network's output to
+years (see `model.network`). Shape suffixes: B batch; K ranks.
 """
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.losses.masking import masked_mean
+from model.losses.masking import Reduction, at_least_float32, masked_mean, reduced
 
 
 def smooth_l1_age(prediction_B: Tensor, age_B: Tensor, beta_years: float = 2.0, unit_years: float = 10.0) -> Tensor:
@@ -20,6 +20,7 @@ def smooth_l1_age(prediction_B: Tensor, age_B: Tensor, beta_years: float = 2.0, 
         beta_years: below this distance the loss is quadratic (labels are no finer).
         unit_years: the loss is 1 at about this distance, so that it stands beside cross entropies.
     """
+    prediction_B = at_least_float32(prediction_B)
     labelled_B = ~torch.isnan(age_B)
     target_B = torch.where(labelled_B, age_B, prediction_B.detach())
     loss_B = F.smooth_l1_loss(prediction_B, target_B, reduction="none", beta=beta_years)
@@ -37,8 +38,28 @@ def annealed_age(prediction_B: Tensor, age_B: Tensor, progress: float, sigma_yea
         progress: step over total steps, 0 to 1.
         sigma_years: of the epsilon error.
     """
+    prediction_B = at_least_float32(prediction_B)
     labelled_B = ~torch.isnan(age_B)
     target_B = torch.where(labelled_B, age_B, prediction_B.detach())
     squared_B = (prediction_B - target_B) ** 2
     epsilon_B = 1 - torch.exp(-squared_B / (2 * sigma_years**2))
     return masked_mean((1 - progress) / 2 * squared_B + progress * epsilon_B, labelled_B)
+
+
+def ordinal_age(logits_BK: Tensor, age_B: Tensor, reduction: Reduction = "sum") -> Tensor:
+    """Ordinal regression: binary cross entropies of "older than k", k from 0 to K - 1, summed over the ranks.
+
+    An age's target is a vector whose first `age` entries are 1 (face_analysis_pytorch; Niu et al. 2016, CVPR). An age
+    is the nearest whole number of years; one beyond K fills all ranks, one below 0 none.
+
+    Args:
+        logits_BK: float (B, K), before the sigmoid.
+        age_B: float (B,), years, NaN for a row without a label.
+        reduction: over the labelled rows; the published training sums.
+    """
+    logits_BK = at_least_float32(logits_BK)
+    labelled_B = ~torch.isnan(age_B)
+    years_B = torch.floor(torch.where(labelled_B, age_B, torch.zeros_like(age_B)) + 0.5)
+    target_BK = (torch.arange(logits_BK.shape[1], device=logits_BK.device) < years_B[:, None]).to(logits_BK.dtype)
+    loss_BK = F.binary_cross_entropy_with_logits(logits_BK, target_BK, reduction="none")
+    return reduced(loss_BK.sum(1), labelled_B, reduction)
