@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from export.errors import ExportError
-from model.runtime.alignment import box_matrix, five_point_matrix, warp
+from model.runtime.alignment import border_of, crop_matrix, warp
 from model.runtime.detection import Detector
+from model.runtime.pack import Alignment
 from model.training.evaluation.validation import find_sets
 
 NUM_CROPS: Final = 24
@@ -41,7 +42,11 @@ def crops_from_data(data: Path, side_px: int, num_crops: int = NUM_CROPS) -> NDA
 
 
 def crops_from_photographs(
-    photographs: Sequence[Path], detector: Detector, side_px: int, box_scale: float | None = None
+    photographs: Sequence[Path],
+    detector: Detector,
+    side_px: int,
+    alignment: Alignment = "arcface-5pt",
+    box_scale: float | None = None,
 ) -> NDArray[np.uint8]:
     """Every face that a detector finds on photographs, aligned: (N, S, S, 3), and N may be 0.
 
@@ -49,7 +54,8 @@ def crops_from_photographs(
         photographs: image files.
         detector: opened.
         side_px: of the crops.
-        box_scale: None aligns by the five points; a number cuts a square so many times the box's longer side.
+        alignment: of the crops.
+        box_scale: of the alignment `box` alone.
 
     Raises:
         ExportError: if a photograph is unreadable.
@@ -58,8 +64,9 @@ def crops_from_photographs(
     crops = [
         warp(
             image,
-            five_point_matrix(landmarks, side_px) if box_scale is None else box_matrix(box, side_px, box_scale),
+            crop_matrix(alignment, landmarks, box, side_px, box_scale),
             side_px,
+            border_of(alignment),
         )
         for image, found in zip(images, detector.detect(images), strict=True)
         for box, landmarks in zip(found.boxes, found.landmarks, strict=True)

@@ -139,7 +139,9 @@ def pack_analyzers(target: Target, analyzers: Iterable[ForeignAnalyzer], stages:
         for analyzer in analyzers:
             require_distinct([*((part.file, part.tasks) for part in parts), (analyzer.file, analyzer.tasks)])
             with stages.stage(f"{analyzer.file}: comparing"):
-                crops = crops_from_photographs(photographs, opened, analyzer.side_px, analyzer.box_scale)
+                crops = crops_from_photographs(
+                    photographs, opened, analyzer.side_px, analyzer.alignment, analyzer.box_scale
+                )
                 part, found = _place(analyzer, crops, folder)
             parts.append(part)
             space = space or analyzer.embedding_space

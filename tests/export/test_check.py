@@ -25,8 +25,10 @@ from model.network import MultiTaskNetwork
 from model.runtime.labels import Task
 from model.runtime.session import open_session
 from tests.export.conftest import tiny_network
+from tests.export.ordinal_graphs import ordinal_graph, ordinal_network, ordinal_wavering
 
 NO_CROPS = np.zeros((0, 112, 112, 3), np.uint8)
+NO_CROPS_24 = np.zeros((0, 24, 24, 3), np.uint8)
 
 
 def edited(graph_bytes: bytes, output: str, *nodes: onnx.NodeProto, **constants: NDArray[np.float32]) -> bytes:
@@ -163,3 +165,38 @@ def test_rounding_drift_is_measured_and_bounded(
     with pytest.raises(ExportError, match="embedding: half-precision weights move an embedding"):
         drift(other, predict_with(analyzer), crops)
     assert drift(other, predict_with(analyzer), NO_CROPS) is None
+
+
+def test_an_ordinal_age_at_a_border_may_fall_on_either_side() -> None:
+    """A logit at 0 may count in the graph and not in the network: such an input may be a year off, and is counted."""
+    graph = open_session(ordinal_graph(24))
+    network, wavering = ordinal_network(shift=1e-5), ordinal_wavering(shift=1e-5)
+    black = edge_crops(24)[:1]
+    assert predict_by(graph)(black)["age"][0] != network(black)["age"][0]
+    with pytest.raises(ExportError, match=r"age: the graph differs from the network by 1 at batch size 1"):
+        compare(graph, network, NO_CROPS_24, 24)
+    check = compare(graph, network, NO_CROPS_24, 24, wavering=wavering)
+    assert check.num_at_border == 2  # black, and the checkerboard, whose mean is a half
+    assert check.worst == {"age": 0.0}
+
+
+def test_an_ordinal_age_that_is_off_elsewhere_is_refused() -> None:
+    """Where no logit lies at 0 an ordinal age may not be a year off, whatever other inputs may."""
+    with pytest.raises(ExportError, match="age: the graph differs from the network by 1"):
+        compare(
+            open_session(ordinal_graph(24, shift=0.3)),
+            ordinal_network(),
+            NO_CROPS_24,
+            24,
+            wavering=ordinal_wavering(),
+        )
+
+
+def test_without_a_network_one_whole_year_of_one_crop_is_forgiven() -> None:
+    """With the graph alone one input's whole year may turn with the batch, as rounding does, and no second one's."""
+    rounding = open_session(ordinal_graph(24, lean=1e-6))
+    check_rows(rounding, edge_crops(24)[:6])
+    with pytest.raises(ExportError, match="age: a crop's answer depends on the other crops"):
+        check_rows(rounding, edge_crops(24))
+    with pytest.raises(ExportError, match="age: a crop's answer depends on the other crops"):
+        check_rows(open_session(ordinal_graph(24, lean=0.3)), edge_crops(24))
