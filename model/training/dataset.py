@@ -1,35 +1,41 @@
-"""Aligned faces with their labels: what lies in `{celeba,utkface,fer2013,lfw}-{train,val}[-NN].parquet`, in memory.
+"""Aligned faces with their labels: what lies in `NAME-{train,val,test}[-NN].parquet` (docs/data.md), as one table.
 
-Reads and decodes a set once, in threads, and keeps the decoded pixels in a cache folder if one is given. Never
-augments, never draws a batch, and never reads the detection set. Shape suffixes: N faces; S crop side; C channels.
+Reads and decodes a set once, in threads, and keeps the decoded pixels in a cache folder if one is given; a set whose
+pixels are more than `MAX_DECODED_BYTES` stays encoded in a file and is decoded on access (see
+`model.training.encoded_images`). Never augments, never draws a batch, and never reads the detection set. Shape
+suffixes: N faces; S crop side; C channels.
 """
 
 import hashlib
-import io
 import os
 import sys
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from PIL import Image
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
 
-SIDE_PX: Final = 112
+from model.training.data_error import DataError as DataError
+from model.training.encoded_images import EncodedImages, Images, decode_in_threads, image_batches, write_encoded
+
+SIDE_PX: Final = 112  # of a set whose files do not say
+ALIGNMENT: Final = "arcface-5pt"  # likewise
+SIDE_KEY: Final = "mien.side_px"  # in a file's metadata
+ALIGNMENT_KEY: Final = "mien.alignment"
 NUM_ATTRIBUTES: Final = 40
 TEACHER_DIM: Final = 128
-
-
-class DataError(ValueError):
-    """Data that cannot be used; the message is one clear line for the person who named the folder."""
+# A set whose pixels are more stays encoded: 114,000 faces at 112 pixels. MS1MV2 would take 219 GB decoded, 50 encoded.
+MAX_DECODED_BYTES: Final = 4 << 30
+_COLUMNS: Final = ("name", "image", "identity", "age", "gender", "race", "expression", "attributes", "teacher")
+_AGE_SIGMA: Final = "age_sigma"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +43,10 @@ class FaceTable:
     """One split of one set. What a row does not know is NaN where it is a float and -1 where it is an integer.
 
     Attributes:
-        dataset: `celeba`, `utkface`, `fer2013` or `lfw`.
-        split: `train` or `val`.
-        images: uint8 (N, 112, 112, 3), RGB; a read-only memory map where a cache was given.
+        dataset: the set's name, e.g. `celeba`.
+        split: `train`, `val` or `test`.
+        images: uint8 (N, S, S, 3), RGB; a read-only memory map where a cache was given, decoded on access where the set
+            is large.
         names: file names in the source set.
         identity: int64 (N,), an index into `identity_names`.
         identity_names: e.g. `celeba:1234`, sorted.
@@ -49,11 +56,13 @@ class FaceTable:
         expression: int64 (N,), in the order of `labels.EXPRESSIONS`.
         attributes: int8 (N, 40), 0 or 1, in the order of `labels.ATTRIBUTES`.
         teacher: float16 (N, 128), the teacher's unit-length embedding.
+        age_sigma: float32 (N,), years: how far apart people's guesses of the age were; None where no file says.
+        alignment: of the crops: `arcface-5pt`, `celeba` or `none`.
     """
 
     dataset: str
     split: str
-    images: NDArray[np.uint8]
+    images: Images
     names: tuple[str, ...]
     identity: NDArray[np.int64]
     identity_names: tuple[str, ...]
@@ -63,6 +72,8 @@ class FaceTable:
     expression: NDArray[np.int64]
     attributes: NDArray[np.int8]
     teacher: NDArray[np.float16]
+    age_sigma: NDArray[np.float32] | None = None
+    alignment: str = ALIGNMENT
 
     def __len__(self) -> int:
         return len(self.names)
@@ -74,20 +85,21 @@ def read_faces(data: Path, dataset: str, split: str, cache: Path | None = None) 
     Args:
         data: the folder that holds the parquet files.
         dataset: the set's name, e.g. `celeba`.
-        split: `train` or `val`.
-        cache: a folder for decoded pixels, made if absent, so that the next start takes a second; default: none.
+        split: `train`, `val` or `test`.
+        cache: a folder for decoded pixels, made if absent, so that the next start takes a second; default: none. A set
+            over `MAX_DECODED_BYTES` needs one for its encoded images: by default `mien` in the person's own cache.
 
     Raises:
         DataError: if there is no such set, or a file is unreadable, lacks a column or holds an image of another size.
     """
     files = _find_files(data, dataset, split)
+    side_px, alignment = _form(files)
     table = _read_table(files)
-    images = _read_images(table, files, f"{dataset}-{split}", cache)
     identity, identity_names = _identities(table)
     return FaceTable(
         dataset=dataset,
         split=split,
-        images=images,
+        images=_read_images(_Pixels(files, table.num_rows, side_px, f"{dataset}-{split}"), cache),
         names=tuple(table["name"].to_pylist()),
         identity=identity,
         identity_names=identity_names,
@@ -95,36 +107,67 @@ def read_faces(data: Path, dataset: str, split: str, cache: Path | None = None) 
         gender=_labels(table, "gender"),
         race=_labels(table, "race"),
         expression=_labels(table, "expression"),
-        attributes=_lists(table, "attributes", NUM_ATTRIBUTES, -1).astype(np.int8),
-        teacher=_lists(table, "teacher", TEACHER_DIM, np.nan).astype(np.float16),
+        attributes=_lists(table, "attributes", NUM_ATTRIBUTES, np.int8(-1)),
+        teacher=_lists(table, "teacher", TEACHER_DIM, np.float16(np.nan)),
+        age_sigma=np.asarray(table[_AGE_SIGMA].to_numpy(), np.float32) if _AGE_SIGMA in table.column_names else None,
+        alignment=alignment,
     )
+
+
+def set_files(data: Path, dataset: str, split: str) -> list[Path]:
+    """The parquet files of one split of one set, in the order of their numbers; empty where there are none."""
+    first, numbered = data / f"{dataset}-{split}.parquet", data.glob(f"{dataset}-{split}-*.parquet")
+    by_number = {path.stem.removeprefix(f"{dataset}-{split}-"): path for path in numbered}
+    ordered = sorted((number for number in by_number if len(number) > 1 and number.isdecimal()), key=int)
+    return [*([first] if first.is_file() else []), *(by_number[number] for number in ordered)]
 
 
 def _find_files(data: Path, dataset: str, split: str) -> list[Path]:
     if not data.is_dir():
         raise DataError(f"no data folder at {data}")
-    files = sorted([*data.glob(f"{dataset}-{split}.parquet"), *data.glob(f"{dataset}-{split}-[0-9][0-9].parquet")])
+    files = set_files(data, dataset, split)
     if not files:
         raise DataError(f"{data} holds no {dataset}-{split}.parquet and no {dataset}-{split}-NN.parquet")
     return files
 
 
+def _form(files: list[Path]) -> tuple[int, str]:
+    """Side and alignment that the files' metadata state; all of them the same."""
+    forms: dict[tuple[int, str], Path] = {}
+    for file in files:
+        with _reading(file):
+            metadata = pq.read_schema(file).metadata or {}
+            side_px = int(metadata.get(SIDE_KEY.encode(), SIDE_PX))
+        forms.setdefault((side_px, metadata.get(ALIGNMENT_KEY.encode(), ALIGNMENT.encode()).decode()), file)
+    if len(forms) > 1:
+        (first, second), (one, other) = list(forms)[:2], list(forms.values())[:2]
+        raise DataError(f"{other} holds crops of {second[0]} pixels, {second[1]}; {one} of {first[0]}, {first[1]}")
+    return next(iter(forms))
+
+
 def _read_table(files: list[Path]) -> pa.Table:
-    columns = ["name", "image", "identity", "age", "gender", "race", "expression", "attributes", "teacher"]
+    """Every column but the images, which are read a few at a time."""
     tables = []
     for file in files:
-        try:
-            table = pq.read_table(file, memory_map=True)
-        except (OSError, pa.ArrowException) as error:
-            raise DataError(f"cannot read {file}: {str(error).splitlines()[0]}") from error
-        missing = [name for name in columns if name not in table.column_names]
-        if missing:
-            raise DataError(f"{file} lacks the column {missing[0]!r}")
-        tables.append(table.select(columns))
-    table = pa.concat_tables(tables)
+        with _reading(file):
+            there = pq.read_schema(file).names
+            missing = [name for name in _COLUMNS if name not in there]
+            if missing:
+                raise DataError(f"{file} lacks the column {missing[0]!r}")
+            columns = [name for name in (*_COLUMNS, _AGE_SIGMA) if name in there and name != "image"]
+            tables.append(pq.read_table(file, columns=columns, memory_map=True))
+    table = pa.concat_tables(tables, promote_options="default")
     if table.num_rows == 0:
         raise DataError(f"{files[0]} holds no rows")
     return table
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"cannot read {file}: {str(error).splitlines()[0]}") from error
 
 
 def _labels(table: pa.Table, column: str) -> NDArray[np.int64]:
@@ -132,65 +175,99 @@ def _labels(table: pa.Table, column: str) -> NDArray[np.int64]:
 
 
 def _identities(table: pa.Table) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    texts = table["identity"].to_pylist()
-    names = tuple(sorted({text for text in texts if text is not None}))
+    codes = table["identity"].combine_chunks().dictionary_encode()
+    seen = codes.dictionary.to_pylist()
+    names = tuple(sorted(seen))
     index = {name: position for position, name in enumerate(names)}
-    return np.array([-1 if text is None else index[text] for text in texts], np.int64), names
+    # One more place than there are names: what a null's -1 points at.
+    position_of = np.array([*(index[name] for name in seen), -1], np.int64)
+    return position_of[np.asarray(pc.fill_null(codes.indices, -1).to_numpy(), np.int64)], names
 
 
-def _lists(table: pa.Table, column: str, length: int, missing: float) -> NDArray[np.float32]:
-    """Rows of a fixed-size list column, (N, length); `missing` where a row is null."""
-    filled = np.full((table.num_rows, length), missing, np.float32)
-    valid = np.asarray(table[column].is_valid().to_numpy(), bool)
-    values = table[column].drop_null().combine_chunks()
-    if valid.any():
-        filled[valid] = np.asarray(values.flatten().to_numpy(zero_copy_only=False), np.float32).reshape(-1, length)
+def _lists(table: pa.Table, column: str, length: int, missing: np.int8 | np.float16) -> NDArray[Any]:
+    """Rows of a fixed-size list column, (N, length), of the type of `missing`, which fills the rows that are null."""
+    if table[column].null_count == table.num_rows:
+        # One row that all share: a column that nobody fills takes no memory, however long the set.
+        return np.broadcast_to(missing, (table.num_rows, length))
+    filled = np.full((table.num_rows, length), missing)
+    first = 0
+    for chunk in table[column].chunks:
+        valid = np.asarray(chunk.is_valid().to_numpy(zero_copy_only=False), bool)
+        values = np.asarray(chunk.drop_null().flatten().to_numpy(zero_copy_only=False), filled.dtype)
+        filled[first : first + len(chunk)][valid] = values.reshape(-1, length)
+        first += len(chunk)
     return filled
 
 
-def _read_images(table: pa.Table, files: list[Path], name: str, cache: Path | None) -> NDArray[np.uint8]:
+@dataclass(frozen=True, slots=True)
+class _Pixels:
+    """The images of a split, not read yet: where they lie, how many, their side, and what names them."""
+
+    files: list[Path]
+    num_rows: int
+    side_px: int
+    name: str
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        return (self.num_rows, self.side_px, self.side_px, 3)
+
+    def fingerprint(self) -> str:
+        """What changes when a file does: names, sizes, times (hashing 170 MB at each start would cost a second)."""
+        stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in self.files]
+        return hashlib.sha256(repr(stats).encode()).hexdigest()[:12]
+
+
+def _read_images(pixels: _Pixels, cache: Path | None) -> Images:
+    if int(np.prod(pixels.shape)) > MAX_DECODED_BYTES:
+        return _keep_encoded(pixels, cache or default_cache())
     if cache is None:
-        return _decode(table, name)
-    path = cache / f"{name}-{_fingerprint(files)}.npy"
+        images_NSSC = np.empty(pixels.shape, np.uint8)
+        _decode(pixels, images_NSSC)
+        return images_NSSC
+    path = cache / f"{pixels.name}-{pixels.fingerprint()}.npy"
     if not path.is_file():
         cache.mkdir(parents=True, exist_ok=True)
         beside = path.with_suffix(f".{os.getpid()}.part")
-        with beside.open("wb") as file:
-            np.save(file, _decode(table, name))
-        beside.replace(path)  # whole or absent: a killed run leaves no half of a cache
+        try:
+            _decode(pixels, np.lib.format.open_memmap(beside, mode="w+", dtype=np.uint8, shape=pixels.shape))
+            beside.replace(path)  # whole or absent: a killed run leaves no half of a cache
+        finally:
+            beside.unlink(missing_ok=True)
     images: NDArray[np.uint8] = np.load(path, mmap_mode="r")
     return images
 
 
-def _fingerprint(files: list[Path]) -> str:
-    """What changes when a file does: names, sizes and times (hashing 170 MB at each start would cost a second)."""
-    stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return hashlib.sha256(repr(stats).encode()).hexdigest()[:12]
+def default_cache() -> Path:
+    """Where the encoded images of large sets go if nobody says: `mien` in XDG_CACHE_HOME or `~/.cache`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mien"
 
 
-def _decode(table: pa.Table, name: str) -> NDArray[np.uint8]:
-    images_NSSC = np.empty((table.num_rows, SIDE_PX, SIDE_PX, 3), np.uint8)
-
-    def decode(row: int, data: bytes) -> None:
+def _keep_encoded(pixels: _Pixels, cache: Path) -> EncodedImages:
+    path = cache / f"{pixels.name}-{pixels.fingerprint()}.arrow"
+    if not path.is_file():
         try:
-            with Image.open(io.BytesIO(data)) as image:
-                images_NSSC[row] = np.asarray(image.convert("RGB"))
-        except (OSError, ValueError) as error:
-            raise DataError(
-                f"{name}: the image of row {row} is not a {SIDE_PX} x {SIDE_PX} picture: {error}"
-            ) from error
-
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as threads:
-        done = threads.map(decode, range(table.num_rows), _bytes(table))
-        terminal = Console(stderr=True)
-        for _ in track(
-            done, f"decoding {name}", table.num_rows, console=terminal, disable=not sys.stderr.isatty(), transient=True
-        ):
-            pass
-    return images_NSSC
+            with _progress(f"gathering {pixels.name} in {cache}", pixels.num_rows) as advance:
+                write_encoded(pixels.files, path, advance)
+        except OSError as error:
+            raise DataError(f"cannot keep {pixels.name} in {cache}: {error.strerror or error}") from error
+    return EncodedImages(path, pixels.side_px, pixels.name)
 
 
-def _bytes(table: pa.Table) -> Iterator[bytes]:
-    for chunk in table["image"].chunks:
-        for value in chunk:
-            yield value.as_py()
+def _decode(pixels: _Pixels, images_NSSC: NDArray[np.uint8]) -> None:
+    """Decodes every image into its row."""
+    first = 0
+    with _progress(f"decoding {pixels.name}", pixels.num_rows) as advance:
+        for batch in image_batches(pixels.files):
+            rows = range(first, first + len(batch))
+            encoded = [value.as_buffer() if value.is_valid else pa.py_buffer(b"") for value in batch]
+            decode_in_threads(encoded, images_NSSC[rows.start : rows.stop], pixels.name, rows)
+            advance(len(batch))
+            first = rows.stop
+
+
+@contextmanager
+def _progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as progress:
+        task = progress.add_task(title, total=total)
+        yield lambda rows: progress.advance(task, rows)

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from model.training.dataset import DataError, FaceTable, read_faces
+from model.training.encoded_images import Images
 from model.training.evaluation.matching import Matching, measure_all_pairs, measure_pairs
 from model.training.evaluation.pairs import PairList, few_pairs, read_pairs
 from model.training.evaluation.report import Confusion, EvaluationReport, Measure, VerificationCurve
@@ -110,7 +111,7 @@ def find_sets(data: Path) -> tuple[str, ...]:
 
 def predict_all(
     predict: Predict,
-    images_NSSC: NDArray[np.uint8],
+    images_NSSC: Images,
     batch_size: int = BATCH_SIZE,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, NDArray[np.float32]]:
