@@ -24,7 +24,7 @@ class ConvNeXtBackbone(Trunk):
     def __init__(self, config: ConvNeXtConfig) -> None:
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(3, config.dims[0], 4, 4), LayerNorm2d(config.dims[0]))
-        rates = torch.linspace(0, config.drop_path, sum(config.depths)).split(config.depths)
+        rates = torch.linspace(0, config.drop_path, sum(config.depths), device="cpu").split(config.depths)
         in_dims = (config.dims[0], *config.dims[:-1])
         self.stages = nn.ModuleList(
             ConvNeXtStage(
