@@ -31,10 +31,10 @@ def import_() -> None:
 
 _config = click.option(
     "--config",
-    "config_file",
-    default=None,
+    "config_files",
+    multiple=True,
     type=_FILE,
-    help="A config.json of another make-up than the published one: a variant, another size.",
+    help="A config.json, where the make-up is not the published one: a variant, another size. Once a network.",
 )
 
 
@@ -42,32 +42,33 @@ _config = click.option(
 @click.argument("checkpoint", type=_FILE)
 @_config
 @pack_options()
-def swinface(options: PackOptions, checkpoint: Path, config_file: Path | None) -> None:
+def swinface(options: PackOptions, checkpoint: Path, config_files: tuple[Path, ...]) -> None:
     """Makes a pack of SwinFace's CHECKPOINT: embedding, expression, age, gender, attributes.
 
     \b
     mien-export import swinface checkpoint_step_79999_gpu_0.pt --out packs/swinface
     """  # noqa: D301 - click needs the control character
-    _import_multi_task(options, checkpoint, "swinface", config_file)
+    _import_multi_task(options, checkpoint, "swinface", config_files)
 
 
 @import_.command()
 @click.argument("checkpoint", type=_FILE)
 @_config
 @pack_options()
-def tmlfa(options: PackOptions, checkpoint: Path, config_file: Path | None) -> None:
+def tmlfa(options: PackOptions, checkpoint: Path, config_files: tuple[Path, ...]) -> None:
     """Makes a pack of TMLFA's CHECKPOINT: embedding, expression, age, gender, attributes.
 
     \b
     mien-export import tmlfa checkpoint_step_79999_gpu_0.pt --out packs/tmlfa
     """  # noqa: D301 - click needs the control character
-    _import_multi_task(options, checkpoint, "tmlfa", config_file)
+    _import_multi_task(options, checkpoint, "tmlfa", config_files)
 
 
 @import_.command()
 @click.argument("checkpoints", type=_FILE, nargs=-1, required=True, metavar="CHECKPOINT...")
+@_config
 @pack_options()
-def faer(options: PackOptions, checkpoints: tuple[Path, ...]) -> None:
+def faer(options: PackOptions, checkpoints: tuple[Path, ...], config_files: tuple[Path, ...]) -> None:
     """Makes a pack of FAER's CHECKPOINT: attributes or expression, or both of two files, on CelebA-aligned crops.
 
     \b
@@ -76,13 +77,14 @@ def faer(options: PackOptions, checkpoints: tuple[Path, ...]) -> None:
     with one_line(), interruptible():
         from export.importers.faer import read_faer
 
-        _import(options, "faer", read_faer(checkpoints))
+        _import(options, "faer", read_faer(checkpoints, _read_configs(config_files)))
 
 
 @import_.command("face-analysis")
 @click.argument("checkpoints", type=_FILE, nargs=-1, required=True, metavar="CHECKPOINT...")
+@_config
 @pack_options()
-def face_analysis(options: PackOptions, checkpoints: tuple[Path, ...]) -> None:
+def face_analysis(options: PackOptions, checkpoints: tuple[Path, ...], config_files: tuple[Path, ...]) -> None:
     """Makes a pack of face_analysis_pytorch's trunks and heads, an analyzer a trunk.
 
     Which file is a trunk or a head, how deep and of what, is told by what is in it. A head goes with the only trunk, or
@@ -94,17 +96,46 @@ def face_analysis(options: PackOptions, checkpoints: tuple[Path, ...]) -> None:
     with one_line(), interruptible():
         from export.importers.face_analysis import read_face_analysis
 
-        _import(options, "face-analysis", read_face_analysis(checkpoints))
+        _import(options, "face-analysis", read_face_analysis(checkpoints, _read_configs(config_files)))
+
+
+@import_.command("insightface")
+@click.argument("directory", type=_FILE)
+@pack_options(detector="the folder's own; where it has none, a copy of the shipped pack's")
+def insightface(options: PackOptions, directory: Path) -> None:
+    """Makes a pack of an InsightFace model-zoo folder: its detector, recognition, and gender and age.
+
+    Which file does what is told by what goes into it and comes out, not by its name. Landmark networks and others that
+    a pack has no place for are left out and named.
+
+    \b
+    mien-export import insightface ~/.insightface/models/buffalo_l --out packs/buffalo_l
+    """  # noqa: D301 - click needs the control character
+    with one_line(), interruptible():
+        from export.importers.insightface import TERMS, read_insightface
+        from export.importers.packing import pack_analyzers
+        from export.progress import Stages
+        from model.runtime.pack import DEFAULT_PACK
+
+        stages = Stages()
+        with stages.stage(f"reading {directory.name}"):
+            found = read_insightface(directory, needs_detector=options.detector is None)
+        for text in found.left_out:
+            click.echo(f"left out: {text}", err=True)
+        if found.detector is None and options.detector is None:
+            click.echo(f"the folder has no detector: a copy of the pack {DEFAULT_PACK}'s is taken", err=True)
+        target = options.target(TERMS, DEFAULT_PACK if found.detector is None else str(found.detector.absolute()))
+        say_made(pack_analyzers(target, found.analyzers, stages))
 
 
 def _import_multi_task(
-    options: PackOptions, checkpoint: Path, system: Literal["swinface", "tmlfa"], config_file: Path | None
+    options: PackOptions, checkpoint: Path, system: Literal["swinface", "tmlfa"], config_files: tuple[Path, ...]
 ) -> None:
     with one_line(), interruptible():
         from export.importers.multi_task import read_multi_task
-        from model.config import SWINFACE
+        from export.importers.networks import one_each
 
-        config = SWINFACE if config_file is None else _read_config(config_file)
+        (config,) = one_each(_read_configs(config_files), 1)
         _import(options, system, [read_multi_task(checkpoint, system, config)])
 
 
@@ -116,13 +147,16 @@ def _import(options: PackOptions, system: "SystemName", networks: "Sequence[Publ
     say_made(import_networks(networks, options.target(SYSTEMS[system].terms()), Stages()))
 
 
-def _read_config(path: Path) -> "NetworkConfig":
+def _read_configs(paths: "Sequence[Path]") -> "list[NetworkConfig]":
     from export.errors import ExportError
     from model.network_config import NetworkConfig
 
-    try:
-        return NetworkConfig.from_json(path.read_text())
-    except OSError as error:
-        raise ExportError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise ExportError(f"{path}: {error}") from error
+    configs = []
+    for path in paths:
+        try:
+            configs.append(NetworkConfig.from_json(path.read_text()))
+        except OSError as error:
+            raise ExportError(f"cannot read {path}: {error.strerror}") from error
+        except ValueError as error:
+            raise ExportError(f"{path}: {error}") from error
+    return configs

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from model.published.errors import PublishedError
-from model.published.face_analysis import from_published
-
 from export.errors import ExportError
-from export.importers.networks import PublishedNetwork
+from export.importers.networks import PublishedNetwork, one_each
 from export.importers.published_file import PublishedFile, read_published
 from export.importers.systems import SYSTEMS
+from model.network_config import NetworkConfig
+from model.published.errors import PublishedError
+from model.published.face_analysis import from_published
 
 _HEADS: Final = ("head", "margin")
 
@@ -28,14 +28,19 @@ class Model:
     head: PublishedFile | None
 
 
-def read_face_analysis(paths: Sequence[Path]) -> list[PublishedNetwork]:
+def read_face_analysis(paths: Sequence[Path], configs: Sequence[NetworkConfig] = ()) -> list[PublishedNetwork]:
     """Reads trunks and heads.
+
+    Args:
+        paths: the files.
+        configs: make-ups other than the published ones, one a trunk in the order of the trunks; none for those.
 
     Raises:
         ExportError: if a file cannot be read or is neither, a head goes with no one trunk, or a tensor is missing,
             extra or misshapen.
     """
-    return [_network(model) for model in pair([read_published(path) for path in paths])]
+    models = pair([read_published(path) for path in paths])
+    return [_network(model, config) for model, config in zip(models, one_each(configs, len(models)), strict=True)]
 
 
 def pair(files: Sequence[PublishedFile]) -> list[Model]:
@@ -77,7 +82,7 @@ def _trunk_of(index: int, places: Sequence[int], head: PublishedFile) -> int:
     return before[-1]
 
 
-def _network(model: Model) -> PublishedNetwork:
+def _network(model: Model, config: NetworkConfig | None) -> PublishedNetwork:
     parts = {"model": model.trunk.whole()}
     source, note = model.trunk.source, ""
     if model.head is not None and model.head.kind == "margin":
@@ -86,10 +91,9 @@ def _network(model: Model) -> PublishedNetwork:
         parts["head"] = model.head.whole()
         source = f"{source} with {model.head.source}"
     try:
-        config, state = from_published(parts)
+        found, state = from_published(parts, config)
     except PublishedError as error:
         named = model.trunk.path if model.head is None else f"{model.trunk.path} with {model.head.path}"
         raise ExportError(f"{named}: {error}") from error
-    return PublishedNetwork(
-        f"face-analysis-{config.tasks[0]}", config, state, SYSTEMS["face-analysis"].origin(source, note)
-    )
+    origin = SYSTEMS["face-analysis"].origin(source, note)
+    return PublishedNetwork(f"face-analysis-{found.tasks[0]}", found, state, origin)

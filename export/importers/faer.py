@@ -6,35 +6,39 @@ Holds the choice of what is read out of the files. Never maps a key (see `model.
 from collections.abc import Sequence
 from pathlib import Path
 
+from export.errors import ExportError
+from export.importers.networks import PublishedNetwork, one_each
+from export.importers.published_file import read_published
+from export.importers.systems import SYSTEMS
+from model.network_config import NetworkConfig
 from model.published.errors import PublishedError
 from model.published.faer import from_published
 
-from export.errors import ExportError
-from export.importers.networks import PublishedNetwork
-from export.importers.published_file import read_published
-from export.importers.systems import SYSTEMS
 
-
-def read_faer(paths: Sequence[Path]) -> list[PublishedNetwork]:
+def read_faer(paths: Sequence[Path], configs: Sequence[NetworkConfig] = ()) -> list[PublishedNetwork]:
     """Reads checkpoints of FAER, in any order; the width of its head says which of the two networks a file holds.
+
+    Args:
+        paths: the files.
+        configs: make-ups other than the published one, one a file; none for the published one.
 
     Raises:
         ExportError: if a file cannot be read, is another system's, or a tensor is missing, extra or misshapen.
     """
-    return [_read(path) for path in paths]
+    return [_read(path, config) for path, config in zip(paths, one_each(configs, len(paths)), strict=True)]
 
 
-def _read(path: Path) -> PublishedNetwork:
+def _read(path: Path, config: NetworkConfig | None) -> PublishedNetwork:
     file = read_published(path)
     if file.kind != "faer":
         raise ExportError(f"{path}: no FAER checkpoint; it looks like {file.looks_like}")
     content = file.content
     saved_whole = isinstance(content, dict) and "state_dict" in content
+    tensors = file.part("state_dict") if saved_whole else file.whole()
     try:
-        config, state = from_published({"state_dict": file.part("state_dict") if saved_whole else file.whole()})
+        found, state = from_published({"state_dict": tensors}, config)
     except PublishedError as error:
         raise ExportError(f"{path}: {error}") from error
     # CelebA's own aligned crops, resized straight to the network's side, are what it was trained on.
-    return PublishedNetwork(
-        f"faer-{config.tasks[0]}", config, state, SYSTEMS["faer"].origin(file.source), alignment="celeba"
-    )
+    origin = SYSTEMS["faer"].origin(file.source)
+    return PublishedNetwork(f"faer-{found.tasks[0]}", found, state, origin, alignment="celeba")

@@ -63,6 +63,17 @@ def import_networks(networks: Sequence[PublishedNetwork], target: Target, stages
     return pack_analyzers(target, _traced(networks, stages), stages)
 
 
+def one_each(configs: Sequence[NetworkConfig], num: int) -> Sequence[NetworkConfig | None]:
+    """A configuration for each of some networks: those that were given, or None for each where none was.
+
+    Raises:
+        ExportError: if some were given and not as many as there are networks.
+    """
+    if configs and len(configs) != num:
+        raise ExportError(f"--config is given {len(configs)} times for {num} networks: once a network, or not at all")
+    return configs or [None] * num
+
+
 def to_analyzer(network: PublishedNetwork) -> ForeignAnalyzer:
     """Traces a network; its weights stay in float32.
 
@@ -104,9 +115,12 @@ def wavering(twin: Analyzer) -> Wavering:
 
 def _traced(networks: Sequence[PublishedNetwork], stages: Stages) -> Iterator[ForeignAnalyzer]:
     for network in networks:
-        with stages.stage(f"{network.file_stem}: tracing"):
-            analyzer = to_analyzer(network)
-        yield analyzer
+        yield _traced_one(network, stages)
+
+
+def _traced_one(network: PublishedNetwork, stages: Stages) -> ForeignAnalyzer:
+    with stages.stage(f"{network.file_stem}: tracing"):
+        return to_analyzer(network)
 
 
 def _widened(tensor: Tensor) -> Tensor:

@@ -148,6 +148,7 @@ def pack_analyzers(target: Target, analyzers: Iterable[ForeignAnalyzer], stages:
             if found is not None:
                 crops_from = ", ".join(path.name for path in photographs)
                 notes[f"compared {part.file}"] = compared(found, crops_from, analyzer.network_name)
+            del analyzer, crops  # a generator makes the next one now, and a network with its graph is some gigabyte
         with stages.stage("checking the whole pack"):
             write_manifest(folder, _manifest(target, parts, space, detector, notes))
             check_pack(folder)

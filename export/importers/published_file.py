@@ -39,6 +39,7 @@ _BEGINNINGS: Final = (
     (b"7z\xbc\xaf", "a 7z archive"),
     (b"\x1f\x8b", "a gzip archive"),
 )
+_SUBNETS: Final = ("state_dict_fam", "state_dict_tss", "state_dict_om")
 _HEAD_KEYS: Final = {"fc1.weight", "fc1.bias"}
 _OPTIMIZER_KEYS: Final = {"state", "param_groups"}
 
@@ -132,10 +133,11 @@ def kind_of(content: object) -> Kind:
 
 
 def _kind_of_multi_task(content: Mapping[object, object]) -> Kind:
-    output_layers = content.get("state_dict_om")
-    if not isinstance(output_layers, Mapping):
+    if not any(part in content for part in _SUBNETS):
         return "pretraining"
-    return "tmlfa" if any("result_fcs." in str(key) for key in output_layers) else "swinface"
+    output_layers = content.get("state_dict_om")
+    is_tmlfa = isinstance(output_layers, Mapping) and any("result_fcs." in str(key) for key in output_layers)
+    return "tmlfa" if is_tmlfa else "swinface"
 
 
 def _has(keys: set[str], prefix: str) -> bool:
