@@ -56,11 +56,13 @@ class Analyzer:
         self._preparation = Preparation(engine.pack, settings.max_pixels)
         gpu = settings.device == "cuda"
         wait = settings.max_wait_ms / 1000
+        self._max_detection_batch = MAX_DETECTION_BATCH if gpu else 1
+        self._max_batch = settings.max_batch or (_GPU_BATCH if gpu else _CPU_BATCH)
         self._detector: Batcher[_Sought, Detections] = Batcher(
             "detector",
             self._run_detector,
             self._lanes,
-            max_batch=MAX_DETECTION_BATCH if gpu else 1,
+            max_batch=self._max_detection_batch,
             max_wait_seconds=wait if gpu else 0,
             metrics=metrics,
         )
@@ -69,7 +71,7 @@ class Analyzer:
                 f"analyzer-{index}",
                 lambda crops, index=index: self._run_analyzer(index, crops),  # type: ignore[misc]
                 self._lanes,
-                max_batch=settings.max_batch or (_GPU_BATCH if gpu else _CPU_BATCH),
+                max_batch=self._max_batch,
                 max_wait_seconds=wait,
                 metrics=metrics,
             )
@@ -89,6 +91,11 @@ class Analyzer:
     def predicted_seconds(self) -> float:
         """How long work that comes now will wait in the queues, by what was measured; 0 where they are empty."""
         return self._detector.predicted_seconds() + max(queue.predicted_seconds() for queue in self._analyzers)
+
+    def useful_in_flight(self, *, aligned: bool) -> int:
+        """Images at once that keep every lane busy: of each lane a batch that runs and one that queues meanwhile."""
+        batch = self._max_batch if aligned else self._max_detection_batch
+        return 2 * (batch * self._lanes.num + self._decode_lanes.num)
 
     async def start(self) -> None:
         """Warms the engine up in a lane, then opens the queues.

@@ -6,12 +6,13 @@ Runs an `Analyzer` in an event loop of its own, in a thread of its own. Never li
 import asyncio
 import threading
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, TypeVar
 
 from model.runtime.pack import Pack
-from service.analysis import Analysis, Options, Upload
+from service.analysis import Analysis, ImageResult, Options, Upload
 from service.analyzer import Analyzer
 from service.comparison import Comparison, compare_images
 from service.settings import Settings
@@ -57,6 +58,23 @@ class BlockingAnalyzer:
         uploads = [Upload(data) for data in images]
         return self._run(self._analyzer.analyze(uploads, options or self.default_options, self._deadline()))
 
+    def submit(self, read: Callable[[], Upload], options: Options) -> "Future[ImageResult]":
+        """Begins to read and to analyse one image, and returns at once, for a caller that keeps several under way.
+
+        Args:
+            read: gives the image; called in a decode lane, so that a slow disk holds up nobody else.
+            options: what to answer.
+
+        Returns:
+            Its result, which carries what is wrong with it; cancelling it takes it out of the queues. A `ServiceError`
+            is raised where the image never got to be analysed.
+        """
+        return asyncio.run_coroutine_threadsafe(self._read_and_analyze(read, options), self._loop)
+
+    def useful_in_flight(self, *, aligned: bool) -> int:
+        """Images under way that keep every lane busy; more would only wait, and take memory."""
+        return self._analyzer.useful_in_flight(aligned=aligned)
+
     def verify(
         self, first: bytes, second: bytes, *, fmr: float | None = None, threshold: float | None = None
     ) -> Comparison:
@@ -88,6 +106,10 @@ class BlockingAnalyzer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    async def _read_and_analyze(self, read: Callable[[], Upload], options: Options) -> ImageResult:
+        upload = await self._analyzer.blocking(read)
+        return (await self._analyzer.analyze([upload], options, self._deadline())).images[0]
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()

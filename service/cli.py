@@ -7,39 +7,29 @@ clear line on stderr and a non-zero exit.
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 import click
 from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from model.runtime.labels import Task
-from model.runtime.pack import DEFAULT_PACK, Pack, PackError, find_pack, read_pack
+from model.runtime.pack import Pack, PackError
 from service.analysis import Analysis, ImageResult, Options
 from service.answers import analysis_answer
-from service.app import open_analyzer, serve
-from service.blocking import BlockingAnalyzer
+from service.app import serve
 from service.drawing import annotate
-from service.errors import ServiceError, StartupError
+from service.errors import StartupError
+from service.extract.command import extract_command
 from service.imaging import decode
-from service.names import nearest
+from service.opening import DEADLINE_MS, chosen_tasks, opened, or_exit, pack_option, settings_with, stated
 from service.pack_command import pack_group
 from service.photos import Answered, Photo, analyze_photos, read_photo
 from service.schemas import MIN_SCORE, AnalyzeAnswer, ImageAnswer
-from service.settings import Settings, read_settings
 from service.words import counted, faces_table, marks, verdict
 
-T = TypeVar("T")
-
-_DEADLINE_MS: Final = 600_000  # nobody waits for a queue here: a slow machine may take its time
 _TABLE_WIDTH: Final = 160  # where the output is no terminal, which has a width of its own
 _PICTURES: Final = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
-
-_pack_option = click.option(
-    "--pack", metavar="NAME|PATH",
-    help=f"Name of a pack that ships, or path of a pack's folder.  [default: MIEN_PACK, or {DEFAULT_PACK}]",
-)  # fmt: skip
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -52,6 +42,7 @@ def main() -> None:
       mien analyze photo.jpg                 a table of the faces on a photograph
       mien analyze *.jpg --draw marked/      the photographs with the faces marked
       mien verify a.jpg b.jpg                are these two the same person?
+      mien extract photos/ --out faces.csv   a row a face, for images of any number
       mien serve                             the HTTP service, its page and its reference
     """  # noqa: D301 - click needs the control character
 
@@ -59,7 +50,7 @@ def main() -> None:
 @main.command("serve")
 @click.option("--host", help="Address to listen on.  [default: MIEN_HOST, or 127.0.0.1]")
 @click.option("--port", type=int, help="Port to listen on; 0 lets the system choose.  [default: MIEN_PORT, or 8000]")
-@_pack_option
+@pack_option
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Where the graphs run.  [default: cpu]")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="The least that is logged.")
 def serve_command(
@@ -75,7 +66,7 @@ def serve_command(
       mien serve
       mien serve --port 9000 --pack path/to/my-pack
     """  # noqa: D301 - click needs the control character
-    settings = _settings(host=host, port=port, pack=pack, device=device, log_level=log_level)
+    settings = settings_with(host=host, port=port, pack=pack, device=device, log_level=log_level)
     try:
         serve(settings, lambda url: click.echo(f"serving {settings.pack} at {url}", err=True))
     except (StartupError, PackError) as error:
@@ -97,7 +88,7 @@ def serve_command(
 @click.option(
     "--min-face", type=click.FloatRange(0), default=0, help="Least length of a face's shorter side in pixels."
 )
-@_pack_option
+@pack_option
 def analyze_command(
     photos: tuple[Path, ...], as_json: bool, draw: Path | None, tasks: str | None, max_faces: int | None,
     min_score: float | None, min_face: float, pack: str | None,
@@ -112,10 +103,10 @@ def analyze_command(
       mien analyze group.jpg --draw marked.png --tasks age,gender
       mien analyze *.jpg --json > answers.json
     """  # noqa: D301 - click needs the control character
-    settings = _settings(pack=pack, deadline_ms=_DEADLINE_MS)
-    chosen = _tasks(tasks, settings.pack)
+    settings = settings_with(pack=pack, deadline_ms=DEADLINE_MS)
+    chosen = chosen_tasks(tasks, stated(settings.pack).tasks)
     target = None if draw is None else _targets(draw, photos)
-    with _opened(settings) as analyzer, _progress(len(photos)) as progress:
+    with opened(settings) as analyzer, _progress(len(photos)) as progress:
         options = Options(chosen or analyzer.default_options.tasks, max_faces, min_score, min_face)
         bar = progress.add_task("analysing", total=len(photos))
 
@@ -124,7 +115,7 @@ def analyze_command(
             if target is not None and result.error is None:
                 _draw(photo, _answer(result, analyzer.pack), target(number))
 
-        answered = _or_exit(lambda: analyze_photos(analyzer, photos, options, done))
+        answered = or_exit(lambda: analyze_photos(analyzer, photos, options, done))
         served = analyzer.pack
     if as_json:
         click.echo(analysis_answer(answered.analysis, served, "float", answered.total_seconds))
@@ -140,7 +131,7 @@ def analyze_command(
     help="Decide at the pack's threshold for this false-match rate.  [default: 0.001]",
 )
 @click.option("--threshold", type=click.FloatRange(-1, 1), help="Decide at this similarity instead.")
-@_pack_option
+@pack_option
 def verify_command(first: Path, second: Path, fmr: float | None, threshold: float | None, pack: str | None) -> None:
     """Say whether the largest faces of two photographs are one person's.
 
@@ -149,58 +140,19 @@ def verify_command(first: Path, second: Path, fmr: float | None, threshold: floa
       mien verify passport.jpg selfie.jpg
       mien verify passport.jpg selfie.jpg --fmr 0.0001
     """  # noqa: D301 - click needs the control character
-    settings = _settings(pack=pack, deadline_ms=_DEADLINE_MS)
+    settings = settings_with(pack=pack, deadline_ms=DEADLINE_MS)
     photos = [read_photo(path) for path in (first, second)]
     for photo in photos:
         if photo.error is not None:
             raise click.ClickException(f"{photo.path}: {photo.error.detail}")
-    with _opened(settings) as analyzer:
-        found = _or_exit(lambda: analyzer.verify(photos[0].data, photos[1].data, fmr=fmr, threshold=threshold))
+    with opened(settings) as analyzer:
+        found = or_exit(lambda: analyzer.verify(photos[0].data, photos[1].data, fmr=fmr, threshold=threshold))
     decided = found.criterion
     click.echo(verdict(found.same, found.similarity, decided.threshold, decided.fmr, found.confidence))
 
 
+main.add_command(extract_command)
 main.add_command(pack_group)
-
-
-def _settings(**options: object) -> Settings:
-    """Settings from the environment, with the options that were given over them."""
-    try:
-        return read_settings(None, **{name: value for name, value in options.items() if value is not None})
-    except StartupError as error:
-        raise click.ClickException(str(error)) from None
-
-
-def _tasks(text: str | None, pack: str) -> tuple[Task, ...] | None:
-    """The named tasks, checked against the pack before its graphs are opened; None for the default ones."""
-    try:
-        known = read_pack(find_pack(pack)).tasks
-    except PackError as error:
-        raise click.ClickException(str(error)) from None
-    if text is None:
-        return None
-    asked = [name.strip() for name in text.split(",") if name.strip()]
-    for name in asked:
-        if name not in known:
-            raise click.UsageError(f"unknown task {nearest(name, known)}")
-    if not asked:
-        raise click.UsageError("--tasks names no task")
-    return tuple(task for task in known if task in asked)
-
-
-def _opened(settings: Settings) -> BlockingAnalyzer:
-    try:
-        return open_analyzer(settings)
-    except (StartupError, PackError) as error:
-        raise click.ClickException(str(error)) from None
-
-
-def _or_exit(act: Callable[[], T]) -> T:
-    """What `act` returns; a refusal becomes the command's one line."""
-    try:
-        return act()
-    except ServiceError as error:
-        raise click.ClickException(error.detail) from None
 
 
 def _progress(num_photos: int) -> Progress:
