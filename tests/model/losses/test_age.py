@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.losses.age import annealed_age, smooth_l1_age
+from model.losses.age import annealed_age, ordinal_age, smooth_l1_age
+from model.losses.masking import Reduction
 
 NAN = math.nan
 
@@ -54,3 +55,67 @@ def test_gradients_are_exact(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
     age = torch.tensor([30.0, 21.0, NAN], dtype=torch.float64)
     prediction = torch.tensor([31.0, 29.5, 3.0], dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: loss(x, age), prediction)
+
+
+def test_ordinal_is_the_plain_formula() -> None:
+    """Each rank asks whether the face is older: its first `age` targets are 1, and the cross entropies are summed."""
+    torch.manual_seed(1)
+    logits = torch.randn(3, 6, dtype=torch.float64)
+    expected = 0.0
+    for row, age in ((0, 4), (2, 0)):
+        for rank in range(6):
+            older = 1 / (1 + math.exp(-logits[row, rank].item()))
+            expected -= math.log(older if rank < age else 1 - older)
+    ages = torch.tensor([4.0, NAN, 0.0], dtype=torch.float64)
+    assert ordinal_age(logits, ages).item() == pytest.approx(expected)
+    assert ordinal_age(logits, ages, "mean").item() == pytest.approx(expected / 2)
+
+
+@pytest.mark.parametrize(("age", "ranks"), [(-1.0, 0), (0.0, 0), (31.4, 31), (31.5, 32), (100.0, 100), (117.0, 100)])
+def test_ordinal_ages_are_the_nearest_year_within_the_ranks(age: float, ranks: int) -> None:
+    """The gradient pulls exactly the ranks below the age up and the others down."""
+    logits = torch.zeros(1, 100, requires_grad=True)
+    ordinal_age(logits, torch.tensor([age])).backward()
+    assert logits.grad is not None
+    assert int((logits.grad < 0).sum()) == ranks
+    assert bool((logits.grad[0, :ranks] == -0.5).all())
+    assert bool((logits.grad[0, ranks:] == 0.5).all())
+
+
+def test_unlabelled_ordinal_rows_are_inert() -> None:
+    """A row whose age is NaN gets a zero gradient and changes nothing; no label at all gives a zero loss."""
+    logits = torch.randn(2, 5, requires_grad=True)
+    loss = ordinal_age(logits, torch.tensor([3.0, NAN]))
+    loss.backward()
+    assert logits.grad is not None
+    assert logits.grad[0].abs().min().item() > 0.0
+    assert logits.grad[1].abs().max().item() == 0.0
+    torch.testing.assert_close(loss, ordinal_age(logits[:1], torch.tensor([3.0])))
+    assert ordinal_age(logits, torch.tensor([NAN, NAN])).item() == 0.0
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_ordinal_gradients_are_exact(reduction: Reduction) -> None:
+    """Analytic gradients agree with finite differences."""
+    age = torch.tensor([2.0, NAN, 4.0], dtype=torch.float64)
+    logits = torch.randn(3, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: ordinal_age(x, age, reduction), logits)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_extreme_answers_stay_finite(dtype: torch.dtype) -> None:
+    """Answers at the edge of half precision give finite losses and gradients: half is computed in float32."""
+    age = torch.tensor([3.0, 80.0])
+    for loss in (smooth_l1_age, _annealed):
+        years = torch.tensor([6e4, -6e4], dtype=dtype, requires_grad=True)
+        _finite(loss(years, age), years)
+    logits = torch.tensor([[6e4, -6e4]] * 2, dtype=dtype, requires_grad=True)
+    _finite(ordinal_age(logits, age), logits)
+
+
+def _finite(loss: Tensor, answer: Tensor) -> None:
+    assert loss.dtype == torch.float32
+    loss.backward()
+    assert answer.grad is not None
+    assert bool(torch.isfinite(loss))
+    assert bool(torch.isfinite(answer.grad).all())
