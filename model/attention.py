@@ -44,7 +44,7 @@ class SpatialGate(nn.Module):
 
 
 class LocalAttention(nn.Module):
-    """Local attention networks with multi-branch dropout (Wang et al. 2021, TransFER, arXiv 2108.11116, section 3.2).
+    """Local attention networks with multi-attention dropping (Xue et al. 2021, TransFER, arXiv 2108.11116).
 
     Each LANet answers a map: 1x1 convolution to half the channels, ReLU, 1x1 convolution to one, sigmoid; the largest
     answer scales each place. In training one branch a face, drawn at random, answers 0 with the given probability, so

@@ -46,8 +46,8 @@ class FusionConfig:
         mode: `split` convolves each level by itself, `normal` all of them, concatenated, at once.
         shared: one fusion for all groups in place of one a group.
         channel_attention: CBAM's channel gate.
-        spatial_attention: none, CBAM's 7x7 gate, or local attention networks (LANets, Wang et al. 2021, arXiv
-            2103.04523) whose largest answer scales each place.
+        spatial_attention: none, CBAM's 7x7 gate, or local attention networks (LANets, Xue et al. 2021, arXiv
+            2108.11116) whose largest answer scales each place.
         lanet_branches: LANets a group: one number for every group, or one number a group.
         lanet_dropout: in training, the probability that one LANet of a face, drawn at random, answers 0.
         features: the levels that are fused: `local` is all but the last, `global` the last alone.

@@ -4,7 +4,7 @@ Holds the base class and the gradient checkpointing. Never holds a layer of its 
 channels; H, W pixels or places of a map.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
@@ -49,12 +49,13 @@ def _computed_again(block: nn.Module, x: Tensor) -> Tensor:
 
 
 @contextmanager
-def _statistics_kept(norms: Iterable[_BatchNorm]) -> Iterator[None]:
+def _statistics_kept(norms: Sequence[_BatchNorm]) -> Iterator[None]:
     """The second pass over a batch must not count it a second time in the running statistics."""
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
-        norm.track_running_stats = False
+        norm.momentum, norm.num_batches_tracked = 0.0, None
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, (momentum, num_batches_tracked) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, num_batches_tracked

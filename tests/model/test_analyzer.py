@@ -5,7 +5,7 @@ import torch
 
 from model.analyzer import Analyzer, normalise
 from model.network import MultiTaskNetwork
-from tests.model.networks import TINY
+from tests.model.networks import SMALL_FAER_ATTRIBUTES, SMALL_FAER_EXPRESSION, TINY, small_iresnet
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +60,43 @@ def test_attributes_are_probabilities_of_yes(analyzer: Analyzer) -> None:
     crops = _crops(3)
     raw = analyzer.network(normalise(crops))["attributes"]
     torch.testing.assert_close(analyzer(crops)["attributes"], torch.softmax(raw, 2)[:, :, 1])
+
+
+def test_imagenet_normalisation() -> None:
+    """`imagenet` takes each channel's mean off and divides by its deviation, in RGB order."""
+    images = torch.randint(0, 256, (2, 4, 4, 3), dtype=torch.uint8)
+    values = normalise(images, "imagenet")
+    for channel, (mean, deviation) in enumerate([(0.485, 0.229), (0.456, 0.224), (0.406, 0.225)]):
+        torch.testing.assert_close(values[:, channel], (images[..., channel] / 255 - mean) / deviation)
+
+
+def test_pixels_are_the_configurations() -> None:
+    """An analyzer normalises as its network's configuration says."""
+    analyzer = Analyzer(MultiTaskNetwork(SMALL_FAER_EXPRESSION)).eval()
+    images = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
+    logits = analyzer.network(normalise(images, "imagenet"))["expression"]
+    answers = analyzer(images)
+    torch.testing.assert_close(answers["expression"], torch.softmax(logits, 1))
+    assert tuple(answers) == analyzer.tasks == ("expression",)  # and never the feature
+    assert analyzer.side_px == 64
+
+
+def test_ordinal_age_counts_the_ranks() -> None:
+    """An ordinal age is how many ranks have a positive logit, as a float; a logit of 0 is not older."""
+    analyzer = Analyzer(MultiTaskNetwork(small_iresnet(task="age"))).eval()
+    layer = analyzer.network.get_submodule("groups.age.age")
+    assert isinstance(layer, torch.nn.Linear)
+    with torch.no_grad():
+        layer.weight.zero_()
+        layer.bias.copy_(torch.cat([torch.full((31,), 2.0), torch.zeros(4), torch.full((65,), -1.0)]))
+    ages = analyzer(torch.zeros(3, 32, 32, 3, dtype=torch.uint8))["age"]
+    assert ages.dtype == torch.float32
+    assert ages.tolist() == [31.0] * 3
+
+
+def test_single_attributes_are_probabilities_of_yes() -> None:
+    """Where an attribute is one logit its answer is the sigmoid."""
+    analyzer = Analyzer(MultiTaskNetwork(SMALL_FAER_ATTRIBUTES)).eval()
+    images = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
+    raw = analyzer.network(normalise(images, "imagenet"))["attributes"]
+    torch.testing.assert_close(analyzer(images)["attributes"], 1 / (1 + torch.exp(-raw)))

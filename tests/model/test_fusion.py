@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
-from model.attention import ChannelGate
+from model.attention import ChannelGate, LocalAttention, SpatialGate
 from model.config import FusionConfig
 from model.fusion import GlobalPool, GroupFusion, MultiLevelFusion, pool_to_last_grid
 
@@ -32,19 +33,13 @@ def test_each_level_has_its_own_convolution() -> None:
     torch.testing.assert_close(fused[:, 2:], expected)
 
 
-def test_channel_gate_is_cbams() -> None:
-    """The gate is the sigmoid of one shared MLP on the mean and on the maximum, summed."""
-    gate = ChannelGate(6, 2)
-    x = torch.randn(3, 6, 4, 4)
-    layers: Any = gate.mlp
-    first, second = layers[0], layers[2]
-
-    def mlp(v: torch.Tensor) -> torch.Tensor:
-        return torch.as_tensor(torch.relu(v @ first.weight.T + first.bias) @ second.weight.T + second.bias)
-
-    scale = torch.sigmoid(mlp(x.mean((2, 3))) + mlp(x.flatten(2).max(2).values))
-    torch.testing.assert_close(gate(x), x * scale[:, :, None, None])
-    assert first.weight.shape == (3, 6)
+def test_normal_fusion_is_one_convolution() -> None:
+    """In the mode `normal` one 3x3 convolution reads all levels side by side."""
+    fusion = MultiLevelFusion((3, 5), (4,), "normal")
+    maps = [torch.randn(2, 3, 7, 7), torch.randn(2, 5, 7, 7)]
+    convs: Any = fusion.convs
+    torch.testing.assert_close(fusion(maps), F.conv2d(torch.cat(maps, 1), convs[0].weight, padding=1))
+    assert len(convs) == 1
 
 
 @pytest.mark.parametrize("kind", ["max", "average"])
@@ -63,3 +58,33 @@ def test_descriptor_is_the_normed_pool_of_the_positive_part() -> None:
     gated = fusion.attention(fused(maps)).clamp(min=0).flatten(2).max(2).values
     expected = (gated - gated.mean(0)) / (gated.var(0, unbiased=False) + 2e-5).sqrt()
     torch.testing.assert_close(fusion(maps), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("config", "gate", "spatial"),
+    [
+        (FusionConfig(widths=(2, 4), reduction=2), ChannelGate, nn.Identity),
+        (FusionConfig(widths=(2, 4), channel_attention=False), nn.Identity, nn.Identity),
+        (FusionConfig(widths=(2, 4), spatial_attention="cbam"), ChannelGate, SpatialGate),
+        (FusionConfig(widths=(2, 4), channel_attention=False, spatial_attention="lanet"), nn.Identity, LocalAttention),
+    ],
+)
+def test_attention_is_what_the_configuration_says(config: FusionConfig, gate: type, spatial: type) -> None:
+    """Channel attention stands before spatial attention, each only where it is asked for."""
+    fusion = GroupFusion((3, 5), config, 3, 2e-5).eval()
+    assert type(fusion.attention) is gate
+    assert type(fusion.spatial) is spatial
+    maps = [torch.randn(4, 3, 7, 7), torch.randn(4, 5, 7, 7)]
+    fused: Any = fusion.fusion
+    expected = fusion.spatial(fusion.attention(fused(maps))).clamp(min=0).amax((2, 3)) / (1 + 2e-5) ** 0.5
+    torch.testing.assert_close(fusion(maps), expected)
+    if isinstance(fusion.spatial, LocalAttention):
+        assert len(fusion.spatial.branches) == 3
+
+
+def test_a_shared_fusion_is_not_the_groups_own() -> None:
+    """A group whose fusion is shared takes the fused map as it comes."""
+    fusion = GroupFusion((3, 5), FusionConfig(widths=(2, 4), channel_attention=False, shared=True), 1, 2e-5).eval()
+    fused_BCHW = torch.randn(2, 6, 7, 7)
+    assert fusion.fusion is None
+    torch.testing.assert_close(fusion([fused_BCHW]), fused_BCHW.clamp(min=0).amax((2, 3)) / (1 + 2e-5) ** 0.5)

@@ -7,15 +7,26 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from model.config import NANO, SWINFACE, GroupConfig
+from model.config import (
+    FAER_ATTRIBUTES,
+    FAER_EXPRESSION,
+    NANO,
+    SWINFACE,
+    TMLFA,
+    GroupConfig,
+    NetworkConfig,
+    iresnet,
+)
 from model.network import MultiTaskNetwork
 from model.runtime.labels import ATTRIBUTES
-from tests.model.networks import TINY, TINY_TRUNK
+from tests.model.networks import SMALL_FAER_ATTRIBUTES, TINY, TINY_TRUNK, small_iresnet
 
 
 def _gflop(network: MultiTaskNetwork) -> float:
+    side = network.config.backbone.side_px
+    images_BCHW = torch.zeros(1, 3, side, side, device=next(network.parameters()).device)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network.eval()(torch.zeros(1, 3, 112, 112))
+        network.eval()(images_BCHW)
     return float(counter.get_total_flops()) / 1e9
 
 
@@ -110,3 +121,56 @@ def test_swinface_is_the_published_size() -> None:
     with torch.no_grad():
         taps = network.backbone(torch.zeros(1, 3, 112, 112))
     assert [tuple(tap.shape[1:]) for tap in taps] == [(192, 28, 28), (384, 14, 14), (768, 7, 7), (768, 7, 7)]
+
+
+@pytest.mark.parametrize(
+    ("config", "num_parameters", "gflop"),
+    [
+        (TMLFA, 67_415_538, 12.2),
+        (FAER_ATTRIBUTES, 101_768_488, 32.1),
+        (FAER_EXPRESSION, 101_734_663, 32.1),
+        (iresnet(50), 43_590_848, 12.6),
+        (iresnet(50, True), 43_813_568, 12.6),
+        (iresnet(100), 65_156_160, 24.2),
+        (iresnet(100, True), 65_528_384, 24.2),
+        (iresnet(152), 70_765_760, 24.6),
+        (iresnet(152, True), 71_176_896, 24.6),
+        (iresnet(50, True, "age"), 43_813_568 + 100 * 513, 12.6),
+    ],
+)
+def test_sizes_are_the_documented_ones(config: NetworkConfig, num_parameters: int, gflop: float) -> None:
+    """Each published network has the parameters and the GFLOP a face that its docstring states."""
+    with torch.device("meta"):
+        network = MultiTaskNetwork(config)
+    assert network.num_parameters() == num_parameters
+    assert _gflop(network) == pytest.approx(gflop, abs=0.05)
+
+
+def test_an_embedding_may_be_kept_to_itself() -> None:
+    """A network that only estimates answers no embedding, though its head reads one."""
+    answers = MultiTaskNetwork(small_iresnet(task="age")).eval()(torch.randn(2, 3, 32, 32))
+    assert {task: tuple(value.shape) for task, value in answers.items()} == {"age": (2, 100)}
+
+
+def test_single_attributes_stand_in_celebas_order() -> None:
+    """With one logit an attribute column k is ATTRIBUTES[k]'s, whatever the group's order; the feature comes along."""
+    names = tuple(reversed(ATTRIBUTES))
+    config = replace(SMALL_FAER_ATTRIBUTES, groups=(GroupConfig("attributes", names),))
+    network = MultiTaskNetwork(config).eval()
+    head: Any = network.groups
+    with torch.no_grad():
+        head.linear.weight.zero_()
+        head.linear.bias.copy_(torch.tensor([float(ATTRIBUTES.index(name)) for name in names]))
+    answers = network(torch.randn(2, 3, 64, 64))
+    assert answers["attributes"].tolist() == [list(range(40))] * 2
+    assert answers["feature"].shape == (2, 32)
+
+
+def test_gender_stands_for_male_with_single_attributes() -> None:
+    """Where attributes are single logits the column `male` is how much the gender's male logit leads."""
+    groups = tuple(replace(group, outputs=tuple(n for n in group.outputs if n != "male")) for group in TINY.groups)
+    network = MultiTaskNetwork(replace(TINY, groups=groups, attribute_form="single")).eval()
+    answers = network(torch.randn(2, 3, 112, 112))
+    lead = answers["gender"][:, 1] - answers["gender"][:, 0]
+    assert answers["attributes"].shape == (2, 40)
+    torch.testing.assert_close(answers["attributes"][:, ATTRIBUTES.index("male")], lead)
