@@ -4,6 +4,7 @@ Holds what reads the command line. Never does the work, and imports torch only w
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -125,7 +126,7 @@ def insightface(options: PackOptions, directory: Path) -> None:
         if found.detector is None and options.detector is None:
             click.echo(f"the folder has no detector: a copy of the pack {DEFAULT_PACK}'s is taken", err=True)
         target = options.target(TERMS, DEFAULT_PACK if found.detector is None else str(found.detector.absolute()))
-        say_made(pack_analyzers(target, found.analyzers, stages))
+        say_made(pack_analyzers(replace(target, left_out=found.left_out), found.analyzers, stages))
 
 
 def _import_multi_task(

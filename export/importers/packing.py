@@ -103,6 +103,7 @@ class Target:
         photographs: to compare on; none takes those that installed packages carry.
         force: replace a folder that is no pack.
         command: what was typed, for the manifest.
+        left_out: what of the source has no place in the pack, in words.
     """
 
     out: Path
@@ -112,6 +113,7 @@ class Target:
     photographs: tuple[Path, ...] = ()
     force: bool = False
     command: str = "mien-export import"
+    left_out: tuple[str, ...] = ()
 
 
 def pack_analyzers(target: Target, analyzers: Iterable[ForeignAnalyzer], stages: Stages) -> Path:
@@ -219,6 +221,7 @@ def _manifest(
     detector: DetectorSource,
     notes: Mapping[str, str],
 ) -> Pack:
+    left_out = {"left out": "; ".join(target.left_out)} if target.left_out else {}
     of_detector = "" if detector.terms is None else f"{DETECTOR_TERMS}{detector.terms}."
     return Pack(
         name=target.out.name,
@@ -232,5 +235,5 @@ def _manifest(
         analyzers=tuple(parts),
         embedding_space=space,
         checkpoints=detector.checkpoints,
-        exported_with={**versions(target.command), **notes},
+        exported_with={**versions(target.command), **notes, **left_out},
     )
