@@ -6,6 +6,7 @@ draws all its randomness from the generator that it is given. Shape suffixes: B 
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,6 +18,11 @@ class AugmentationConfig:
     """How far and how often. Probabilities are a crop's chance to be changed in that way.
 
     Attributes:
+        kind: `crops` is all of what follows `flip`; `flip` a mirror image alone; `randaugment` a mirror image, timm's
+            RandAugment by `policy` and random erasing (see `model.training.randaugment`); `none` leaves crops alone.
+        flip_only: sets that `randaugment` only mirrors.
+        policy: of RandAugment.
+        erasing: probability of random erasing, beside RandAugment.
         flip: probability of a mirror image.
         rotation_degrees: up to this, either way.
         scale: up to this share larger or smaller.
@@ -37,6 +43,10 @@ class AugmentationConfig:
         erase_share: its largest side over the crop's.
     """
 
+    kind: Literal["crops", "flip", "randaugment", "none"] = "crops"
+    flip_only: tuple[str, ...] = ()
+    policy: str = "rand-m9-mstd0.5-inc1"
+    erasing: float = 0.25
     flip: float = 0.5
     rotation_degrees: float = 5.0
     scale: float = 0.05

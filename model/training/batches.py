@@ -43,6 +43,14 @@ class Batch:
         """The same batch on a device."""
         return Batch(**{field.name: getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)})
 
+    def pinned(self) -> "Batch":
+        """The same batch in memory that a GPU copies from without waiting."""
+        return Batch(**{field.name: getattr(self, field.name).pin_memory() for field in fields(self)})
+
+    def rows(self, index_B: Tensor) -> "Batch":
+        """The rows of an index, int64 (B,), in its order."""
+        return Batch(**{field.name: getattr(self, field.name)[index_B] for field in fields(self)})
+
 
 class Mixture:
     """Several sets as one: identities are numbered over all of them.
@@ -57,6 +65,11 @@ class Mixture:
         first = np.cumsum([0, *(len(table.identity_names) for table in tables)])
         self._first_identity = dict(zip(self.tables, first.tolist(), strict=False))
         self.num_identities = int(first[-1])
+
+    def counts(self, task: str, num_classes: int) -> NDArray[np.int64]:
+        """Labelled rows of each class over all sets, int64 (num_classes,); `task` is an integer column's name."""
+        labels = np.concatenate([getattr(table, task) for table in self.tables.values()])
+        return np.bincount(labels[labels >= 0], minlength=num_classes)[:num_classes]
 
     @property
     def sizes(self) -> dict[str, int]:

@@ -9,32 +9,53 @@ import click
 
 from model.checkpoint import CheckpointError
 from model.training.dataset import DataError
-from model.training.loop import TrainingError, train_analyzer
+from model.training.devices import TrainingError
+from model.training.loop import train_analyzer
+from model.training.optimizer import OptimizerError
 from model.training.overrides import OverrideError, override, parse_assignments
-from model.training.recipes import RECIPES
-from model.training.state import has_state
+from model.training.recipes.registry import RECIPES
+from model.training.run_folder import has_state
+from model.training.world import WorldError, asked_world
+
+_MISTAKES = (CheckpointError, DataError, OptimizerError, OverrideError, TrainingError, WorldError)
 
 
 def run_training(
     name: str, data: Path, out: Path, *, resume: bool, init: Path | None, cache: Path | None, changes: tuple[str, ...]
-) -> None:
-    """Trains a recipe by name.
+) -> bool:
+    """Trains a recipe by name; answers whether this process is the one that writes.
 
     Raises:
-        click.ClickException: on any mistake of the person who runs it.
+        click.ClickException: on any mistake of the person who runs it. Where several processes train, all fail and the
+            one that writes says why.
     """
+    world = asked_world()
     try:
-        assignments = parse_assignments(changes)
-        if name == "detector":
-            _train_detector(data, out, assignments, resume=resume, init=init)
-            return
-        recipe = override(RECIPES[name], assignments)
-        if not resume and has_state(out):
-            raise click.UsageError(f"{out} holds a training already: --resume it, or give another --out")
-        done = train_analyzer(recipe, data, out, resume=resume, init=init, cache=cache)
-    except (CheckpointError, DataError, OverrideError, TrainingError) as error:
-        raise click.ClickException(str(error)) from error
-    if not done:
+        _train(name, data, out, parse_assignments(changes), resume=resume, init=init, cache=cache)
+    except (*_MISTAKES, click.ClickException) as error:
+        if not world.writes:
+            raise SystemExit(1) from None
+        raise error if isinstance(error, click.ClickException) else click.ClickException(str(error)) from error
+    return world.writes
+
+
+def _train(
+    name: str,
+    data: Path,
+    out: Path,
+    assignments: dict[str, str],
+    *,
+    resume: bool,
+    init: Path | None,
+    cache: Path | None,
+) -> None:
+    if name == "detector":
+        _train_detector(data, out, assignments, resume=resume, init=init)
+        return
+    recipe = override(RECIPES[name](), assignments)
+    if not resume and has_state(out):
+        raise click.UsageError(f"{out} holds a training already: --resume it, or give another --out")
+    if not train_analyzer(recipe, data, out, resume=resume, init=init, cache=cache):
         raise click.ClickException(f"stopped before the end; go on with --resume --out {out}")
 
 
@@ -43,4 +64,6 @@ def _train_detector(data: Path, out: Path, assignments: dict[str, str], *, resum
 
     if init is not None:
         raise click.UsageError("the detector's training takes no --init")
+    if asked_world().size > 1:
+        raise click.UsageError("the detector trains in one process")
     train_detector(data, out, assignments, resume)

@@ -1,6 +1,6 @@
 """The logbook of a run: `log.jsonl`, TensorBoard scalars, and progress on the terminal.
 
-Holds what is written while a training goes. Never decides what is measured.
+Holds what is written while a training goes, validations in `validation.jsonl`. Never decides what is measured.
 """
 
 import json
@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 LOG: Final = "log.jsonl"
+VALIDATIONS: Final = "validation.jsonl"
 
 
 class Logbook:
@@ -23,9 +24,11 @@ class Logbook:
     def __init__(self, out: Path, first_step: int, total_steps: int) -> None:
         """Opens the logbook, dropping rows that a killed run wrote at or after `first_step`: they come again."""
         out.mkdir(parents=True, exist_ok=True)
-        self._path = out / LOG
-        kept = [row for row in read_log(self._path) if row["step"] <= first_step]
-        self._path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        self._path, self._validations = out / LOG, out / VALIDATIONS
+        for path in (self._path, self._validations):
+            kept = [row for row in read_log(path) if row["step"] <= first_step]
+            if kept or path == self._path:
+                path.write_text("".join(json.dumps(row) + "\n" for row in kept))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # tensorboard's own imports
             from torch.utils.tensorboard import SummaryWriter
@@ -67,9 +70,38 @@ class Logbook:
         else:
             self._progress.update(self._task, description=f"loss {figures['loss']:.3f}")
 
+    def validated(self, step: int, metric: str, value: float, best: bool) -> None:
+        """Writes a validation's figure after `step` steps, and whether it is the best so far."""
+        with self._validations.open("a") as file:
+            file.write(json.dumps({"step": step, metric: round(value, 6), "best": best}) + "\n")
+        self._board.add_scalar(f"validation/{metric}", value, step)
+        self.say(f"step {step}: {metric} {value:.4f}{', the best so far' if best else ''}")
+
     def say(self, text: str) -> None:
         """One line for a person."""
         self._console.print(text, highlight=False, soft_wrap=True)
+
+
+class Silence:
+    """What a process has for a logbook that is not the one which writes."""
+
+    def __enter__(self) -> "Silence":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def advance(self, step: int) -> None:
+        """Says nothing."""
+
+    def write(self, step: int, figures: Mapping[str, float]) -> None:
+        """Writes nothing."""
+
+    def validated(self, step: int, metric: str, value: float, best: bool) -> None:
+        """Writes nothing."""
+
+    def say(self, text: str) -> None:
+        """Says nothing."""
 
 
 def read_log(path: Path) -> list[dict[str, float]]:

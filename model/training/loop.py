@@ -1,92 +1,30 @@
-"""The training loop of a multi-task network: draw, augment, forward, backward, average, log, save.
+"""A multi-task training from its start to its end: prepare, step, log, validate, save, ship.
 
-Holds the order of things. Never holds a loss, a schedule or a file format. A step depends on the state before it and on
-(seed, step) alone, so a training that is killed and resumed ends with the same weights as one that ran through.
+Holds the order of things. Never holds a loss, a schedule or a file format. A training that is killed and resumed ends
+with the same weights as one that ran through (see `model.training.steps`).
 """
 
-from dataclasses import asdict
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from model.analyzer import normalise
-from model.checkpoint import save
-from model.network import MultiTaskNetwork
-from model.training.augmentation import Augmentation
-from model.training.batch_norm import with_precise_statistics
+from model.checkpoint import load_network, save
+from model.losses.classification import inverse_frequency_weights
 from model.training.batches import Mixture
 from model.training.dataset import read_faces
+from model.training.devices import TrainingError, device_of
 from model.training.interruption import stopping
-from model.training.logbook import Logbook
+from model.training.logbook import Logbook, Silence
 from model.training.loss_curves import draw_losses
-from model.training.recipes import AnalyzerRecipe
-from model.training.sampler import MixedSampler
-from model.training.schedule import learning_rate
-from model.training.seeds import AUGMENT, DROPOUT, STATISTICS, seed_of, torch_generator
-from model.training.state import EMA, TrainingState, new_state, resume_state, save_state
-
-
-class TrainingError(RuntimeError):
-    """A training that cannot go on; the message is one clear line."""
-
-
-class Training:
-    """One training on data in memory.
-
-    Attributes:
-        state: what it is between two steps.
-    """
-
-    def __init__(self, recipe: AnalyzerRecipe, mixture: Mixture, state: TrainingState, device: torch.device) -> None:
-        self.recipe = recipe
-        self.state = state
-        self._mixture = mixture
-        self._device = device
-        self._sampler = MixedSampler(mixture.sizes, asdict(recipe.rows), recipe.seed)
-        self._augment = Augmentation(recipe.augmentation)
-        self._parameters = [*state.network.parameters(), *state.objective.parameters()]
-
-    def step(self) -> dict[str, Tensor]:
-        """Does one step; returns the step's losses and figures, scalars on the device."""
-        recipe, state = self.recipe, self.state
-        torch.manual_seed(seed_of(recipe.seed, DROPOUT, state.step))
-        rate = learning_rate(
-            state.step, recipe.total_steps, recipe.warmup_steps, recipe.learning_rate, recipe.final_share
-        )
-        for group in state.optimizer.param_groups:
-            group["lr"] = rate
-        losses = self._losses()
-        total = state.objective.total(losses)
-        state.optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self._parameters, recipe.max_grad_norm)
-        state.optimizer.step()
-        state.average.update(state.network, state.step)
-        state.step += 1
-        figures = {"loss": total, **losses, "gradient_norm": norm, "learning_rate": torch.tensor(rate)}
-        return {name: value.detach() for name, value in figures.items()}
-
-    def shipped_network(self) -> MultiTaskNetwork:
-        """The averaged network with batch norm statistics of its own, from batches that (seed, place) decide."""
-        sampler = MixedSampler(self._mixture.sizes, asdict(self.recipe.rows), seed_of(self.recipe.seed, STATISTICS))
-        batches_BCHW = (
-            normalise(self._mixture.batch(sampler.draw(place)).images.to(self._device))
-            for place in range(self.recipe.statistics_batches)
-        )
-        return with_precise_statistics(self.state.average.network, batches_BCHW)
-
-    def _losses(self) -> dict[str, Tensor]:
-        step = self.state.step
-        batch = self._mixture.batch(self._sampler.draw(step)).to(self._device)
-        images_BCHW = self._augment(normalise(batch.images), torch_generator(self.recipe.seed, AUGMENT, step))
-        cast = self.recipe.bfloat16 and self._device.type == "cuda"
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=cast):
-            answers = self.state.network(images_BCHW)
-        losses: dict[str, Tensor] = self.state.objective(
-            {name: value.float() for name, value in answers.items()}, batch
-        )
-        return losses
+from model.training.precision import effective
+from model.training.recipes.recipe import AnalyzerRecipe
+from model.training.run_folder import BEST, EMA
+from model.training.state import TrainingState, new_state, resume_state, save_state
+from model.training.steps import Training
+from model.training.validating import Validator
+from model.training.world import World, joined
 
 
 def train_analyzer(
@@ -99,6 +37,8 @@ def train_analyzer(
     cache: Path | None = None,
 ) -> bool:
     """Trains to the recipe's end, or until SIGTERM or SIGINT, and saves.
+
+    Started by torchrun, it is one of several processes that train together.
 
     Args:
         recipe: what to do.
@@ -114,63 +54,136 @@ def train_analyzer(
     Raises:
         DataError: if the data cannot be used.
         CheckpointError: if the state or `init` cannot be used.
+        OptimizerError: if the recipe multiplies the rate of a module that is not there.
         TrainingError: if the loss is no longer finite.
+        WorldError: if there is no GPU for a process.
     """
-    device = _prepare(recipe)
-    sets = [name for name, rows in asdict(recipe.rows).items() if rows > 0]
-    mixture = Mixture([read_faces(data, name, "train", cache) for name in sets])
-    if resume:
-        state = resume_state(out, recipe, mixture.num_identities, device)
-    else:
-        state = new_state(recipe, mixture.num_identities, device, init)
-        save_state(out, recipe, state)  # from here on a kill at any point can be resumed
-    training = Training(recipe, mixture, state, device)
-    with stopping() as stopped, Logbook(out, state.step, recipe.total_steps) as logbook:
-        logbook.say(f"{state.network.num_parameters():,} parameters, {mixture.sizes}, on {device}")
-        _run(training, out, logbook, stopped)
-        done = state.step >= recipe.total_steps
-        if done:
-            save(out / EMA, training.shipped_network())
-        logbook.say(f"{'done' if done else 'stopped'} at step {state.step}: {out / EMA}")
-        logbook.say(f"training curves: {draw_losses(out)}")
-    return done
+    with joined(recipe.device) as world:
+        device = device_of(recipe.device, recipe.num_threads)
+        mixture = Mixture([read_faces(data, name, "train", cache) for name in recipe.sets])
+        chosen = recipe.validation.metric is not None and world.writes
+        validator = Validator(recipe.validation, data, cache, device) if chosen else None
+        state = _start(recipe, mixture, device, out, resume, init, world)
+        with ExitStack() as opened:
+            training = opened.enter_context(Training(recipe, mixture, state, device, world))
+            stopped = opened.enter_context(stopping())
+            first, total = state.step, training.plan.total_steps
+            logbook: Logbook | Silence = Logbook(out, first, total) if world.writes else Silence()
+            opened.enter_context(logbook)
+            logbook.say(_opening(recipe, training, mixture, device, world))
+            run = Run(training, out, logbook, validator)
+            run.until(stopped)
+            return run.close()
 
 
-def _run(training: Training, out: Path, logbook: Logbook, stopped: list[int]) -> None:
-    recipe, state = training.recipe, training.state
-    rows: list[dict[str, Tensor]] = []
-    saved = state.step
-    while state.step < recipe.total_steps and not stopped:
-        figures = training.step()
-        rows.append(figures)
-        logbook.advance(state.step)
-        if state.step % recipe.log_every == 0:
-            logbook.write(state.step, _means(rows))
-            rows = []
-        if state.step % recipe.save_every == 0:
-            _refuse_divergence(figures)
-            save_state(out, recipe, state)
-            saved = state.step
-    if saved != state.step:  # a signal may come at any point of a step, so this is decided after the last one
-        _refuse_divergence(figures)
-        save_state(out, recipe, state)
+class Run:
+    """The steps of one sitting, with what happens between them."""
+
+    def __init__(self, training: Training, out: Path, logbook: Logbook | Silence, validator: Validator | None) -> None:
+        self._training, self._out, self._logbook, self._validator = training, out, logbook, validator
+        self._recipe, self._state, self._world = training.recipe, training.state, training.world
+        self._rows: list[dict[str, Tensor]] = []
+        self._saved = training.state.step
+
+    def until(self, stopped: list[int]) -> None:
+        """Steps to the end, or until a signal or early stopping."""
+        figures: dict[str, Tensor] = {}
+        while not self._done and not self._world.any(bool(stopped)):
+            figures = self._training.step()
+            self._rows.append(figures)
+            self._logbook.advance(self._state.step)
+            self._log()
+            validated = self._validate()
+            if self._state.step % self._recipe.save_every == 0 or validated:
+                self._save(figures)
+        # A signal may come at any point of a step, so this is decided after the last one.
+        if self._saved != self._state.step:
+            self._save(figures)
+
+    def close(self) -> bool:
+        """Ships what is to be shipped; answers whether the end was reached."""
+        done, ema = self._done, self._out / EMA
+        if self._world.writes:
+            if done:
+                best = self._recipe.validation.metric is not None and self._state.watch.best is not None
+                save(ema, load_network(self._out / BEST) if best else self._training.shipped_network())
+            early = ", early" if self._state.watch.stopped else ""
+            self._logbook.say(f"{'done' if done else 'stopped'} at step {self._state.step}{early}: {ema}")
+            self._logbook.say(f"training curves: {draw_losses(self._out)}")
+        self._world.wait()
+        return done
+
+    @property
+    def _done(self) -> bool:
+        return self._state.watch.stopped or self._state.step >= self._training.plan.total_steps
+
+    def _log(self) -> None:
+        if self._state.step % self._recipe.log_every == 0:
+            refuse_divergence(self._rows[-1])
+            means = {name: float(torch.stack([row[name] for row in self._rows]).mean()) for name in self._rows[0]}
+            self._logbook.write(self._state.step, means)
+            self._rows = []
+
+    def _save(self, figures: dict[str, Tensor]) -> None:
+        refuse_divergence(figures)
+        save_state(self._out, self._recipe, self._state, self._world)
+        self._saved = self._state.step
+
+    def _validate(self) -> bool:
+        """Validates where it is due, keeps the best, and counts an epoch's end; answers whether it did."""
+        config, step, plan = self._recipe.validation, self._state.step, self._training.plan
+        if not config.due(step, plan.steps_per_epoch, plan.total_steps):
+            return False
+        watch = self._state.watch
+        network = self._training.shipped_network() if self._validator is not None else None
+        value = self._validator.measure(network) if self._validator is not None and network is not None else 0.0
+        value = self._world.from_first(value)
+        if watch.see(value, step, config) and network is not None:
+            save(self._out / BEST, network)
+        self._logbook.validated(step, str(config.metric), value, step == watch.best_step)
+        if step % plan.steps_per_epoch == 0:
+            watch.end_epoch(config, self._recipe.schedule)
+        return True
 
 
-def _means(rows: list[dict[str, Tensor]]) -> dict[str, float]:
-    _refuse_divergence(rows[-1])
-    return {name: float(torch.stack([row[name] for row in rows]).mean()) for name in rows[0]}
+def refuse_divergence(figures: dict[str, Tensor]) -> None:
+    """Ends a training whose loss or gradient is no longer finite, before it is saved: what is on disk stays usable.
 
-
-def _refuse_divergence(figures: dict[str, Tensor]) -> None:
-    """Ends a training whose loss or gradient is no longer finite, before it is saved: what is on disk stays usable."""
+    Raises:
+        TrainingError: if it is so.
+    """
     if not bool(torch.isfinite(figures["loss"]) & torch.isfinite(figures["gradient_norm"])):
         raise TrainingError("the loss is no longer finite; try a lower learning_rate")
 
 
-def _prepare(recipe: AnalyzerRecipe) -> torch.device:
-    if recipe.num_threads > 0:
-        torch.set_num_threads(recipe.num_threads)
-    if recipe.device == "cuda" and not torch.cuda.is_available():
-        raise TrainingError("device=cuda, but torch finds no CUDA device")
-    wanted = recipe.device if recipe.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(wanted)
+def _start(
+    recipe: AnalyzerRecipe,
+    mixture: Mixture,
+    device: torch.device,
+    out: Path,
+    resume: bool,
+    init: Path | None,
+    world: World,
+) -> TrainingState:
+    weights = _class_weights(recipe, mixture)
+    if resume:
+        return resume_state(out, recipe, mixture.num_identities, device, class_weights=weights, world=world)
+    state = new_state(recipe, mixture.num_identities, device, init, class_weights=weights, world=world)
+    save_state(out, recipe, state, world)  # from here on a kill at any point can be resumed
+    return state
+
+
+def _class_weights(recipe: AnalyzerRecipe, mixture: Mixture) -> dict[str, Tensor]:
+    if recipe.forms.classes == "plain":
+        return {}
+    sizes = {task: recipe.network.output_size(task) for task in ("gender", "race") if task in recipe.network.tasks}
+    return {task: inverse_frequency_weights(mixture.counts(task, size).tolist()) for task, size in sizes.items()}
+
+
+def _opening(recipe: AnalyzerRecipe, training: Training, mixture: Mixture, device: torch.device, world: World) -> str:
+    parts = [f"{training.state.network.num_parameters():,} parameters", str(mixture.sizes), f"on {device}"]
+    if world.size > 1:
+        parts.append(f"{world.size} processes")
+    if effective(recipe.precision, device) != recipe.precision:
+        parts.append(f"in float32: {recipe.precision} is for a GPU")
+    return ", ".join(parts)

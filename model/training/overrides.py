@@ -36,7 +36,7 @@ def override(recipe: Recipe, changes: Mapping[str, str]) -> Recipe:
     """
     known = list(keys(recipe))
     for key in changes:
-        if key not in known:
+        if key not in known and not _in_mapping(recipe, key):
             near = difflib.get_close_matches(key, known, 1, cutoff=0)
             raise OverrideError(f"the recipe has no {key!r}; did you mean {near[0]!r}?")
     try:
@@ -53,8 +53,19 @@ def keys(recipe: object, prefix: str = "") -> Iterator[str]:
         value = getattr(recipe, field.name)
         if is_dataclass(value):
             yield from keys(value, f"{prefix}{field.name}.")
+        elif isinstance(value, Mapping):
+            yield from (f"{prefix}{field.name}.{name}" for name in value)
         else:
             yield f"{prefix}{field.name}"
+
+
+def _in_mapping(recipe: object, key: str) -> bool:
+    """Whether a dotted key stands in a mapping, which takes any name: the data or the network knows the right ones."""
+    name, _, rest = key.partition(".")
+    value = getattr(recipe, name, None) if name in {field.name for field in fields(recipe)} else None  # type: ignore[arg-type]
+    if isinstance(value, Mapping):
+        return rest != ""
+    return is_dataclass(value) and rest != "" and _in_mapping(value, rest)
 
 
 def _override(recipe: Recipe, changes: Mapping[str, str], prefix: str) -> Recipe:
@@ -62,7 +73,11 @@ def _override(recipe: Recipe, changes: Mapping[str, str], prefix: str) -> Recipe
     values: dict[str, Any] = {}
     for name in {key.split(".")[0] for key in changes}:
         inner = {key.split(".", 1)[1]: text for key, text in changes.items() if key.startswith(f"{name}.")}
-        if inner:
+        if isinstance(getattr(recipe, name), Mapping):
+            kind = get_args(hints[name])[1]
+            read = {key: _read(f"{prefix}{name}.{key}", kind, text) for key, text in inner.items()}
+            values[name] = {**getattr(recipe, name), **read}
+        elif inner:
             values[name] = _override(getattr(recipe, name), inner, f"{prefix}{name}.")
         else:
             values[name] = _read(f"{prefix}{name}", hints[name], changes[name])

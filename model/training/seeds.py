@@ -7,7 +7,7 @@ Never holds a generator between two steps.
 import numpy as np
 import torch
 
-DRAW, AUGMENT, DROPOUT, INITIALISE, STATISTICS = range(5)  # streams: what a seed is for
+DRAW, AUGMENT, DROPOUT, INITIALISE, STATISTICS, MIX, SAMPLE = range(7)  # streams: what a seed is for
 
 
 def seed_of(seed: int, stream: int, *position: int) -> int:

@@ -1,17 +1,18 @@
-"""A training's state: network, average, objective, optimizer and step, on disk as `last/`.
+"""A training's state: network, average, objective, optimizer, watch and step, on disk as `last/`.
 
 Everything random is a function of (seed, step), so no random state is kept. Never writes half a state: `last/` is
 whole, the old or the new. Files: `weights`, `ema`, `objective` and `optimizer` (safetensors), `config.json`,
-`state.json`.
+`state.json`. Where several processes train, the first one writes, and what is sharded is written whole: so a run goes
+on with another number of processes, as long as a step has as many batches.
 """
 
-import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from model.checkpoint import (
     WEIGHTS,
@@ -19,7 +20,6 @@ from model.checkpoint import (
     load_into,
     load_network,
     load_tensors,
-    recover,
     save,
     save_tensors,
     write_weights,
@@ -27,13 +27,16 @@ from model.checkpoint import (
 )
 from model.network import MultiTaskNetwork
 from model.training.ema import MovingAverage
-from model.training.objective import Objective
-from model.training.recipes import CHANGEABLE, AnalyzerRecipe
+from model.training.objective import Objective, judged_by
+from model.training.optimizer import build_optimizer, optimizer_tensors, restore_optimizer
+from model.training.precision import gradient_scaler
+from model.training.recipes.recipe import CHANGEABLE, AnalyzerRecipe, as_stored, completed
+from model.training.run_folder import EMA, LAST, check_same_recipe, read_state, write_state
 from model.training.seeds import INITIALISE, seed_of
+from model.training.selection import Watch
+from model.training.world import World
 
-LAST: Final = "last"
-EMA: Final = "ema"
-_STATE: Final = "state.json"
+_ALONE = World()
 
 
 @dataclass(slots=True)
@@ -43,30 +46,51 @@ class TrainingState:
     network: MultiTaskNetwork
     average: MovingAverage[MultiTaskNetwork]
     objective: Objective
-    optimizer: torch.optim.AdamW
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler | None = None
+    watch: Watch = field(default_factory=Watch)
     step: int = 0
 
 
 def new_state(
-    recipe: AnalyzerRecipe, num_identities: int, device: torch.device, init: Path | None = None
+    recipe: AnalyzerRecipe,
+    num_identities: int,
+    device: torch.device,
+    init: Path | None = None,
+    *,
+    class_weights: Mapping[str, Tensor] | None = None,
+    world: World = _ALONE,
 ) -> TrainingState:
     """A training's start: weights drawn from the seed, or taken from a checkpoint as far as it fits.
 
+    Args:
+        recipe: says everything.
+        num_identities: over all sets.
+        device: where it trains.
+        init: a checkpoint to start from.
+        class_weights: by task, where the recipe weighs classes.
+        world: the processes, which all start alike.
+
     Raises:
         CheckpointError: if `init` is unusable or holds quite another network.
+        OptimizerError: if a multiplier names no module.
     """
     torch.manual_seed(seed_of(recipe.seed, INITIALISE))
     network = MultiTaskNetwork(recipe.network)
     if init is not None:
         _take_over(network, load_network(init))
+    network.set_gradient_checkpointing(recipe.gradient_checkpointing)
     network = network.train().to(device)
-    embedding_dim = recipe.network.embedding_dim or 0
-    objective = Objective(recipe.losses, recipe.margin, embedding_dim, num_identities).to(device)
+    judged = judged_by(recipe.network, num_identities, class_weights or {})
+    objective = Objective(recipe.losses, recipe.margin, judged, recipe.forms).train().to(device)
+    optimizer = build_optimizer(recipe.optimizer, network, objective, recipe.weight_decay)
+    objective.narrow(optimizer)
     return TrainingState(
         network=network,
         average=MovingAverage(network, recipe.ema_decay),
         objective=objective,
-        optimizer=_optimizer(recipe, network, objective),
+        optimizer=optimizer,
+        scaler=gradient_scaler(recipe.precision, device, world.size),
     )
 
 
@@ -74,88 +98,110 @@ def _take_over(network: MultiTaskNetwork, start: MultiTaskNetwork) -> None:
     """Takes every tensor of another network that has this one's name and shape; the rest keep their fresh start.
 
     Raises:
-        CheckpointError: if the two share less than half of their numbers: they are then no relatives.
+        CheckpointError: if the two share less than half of the smaller one's numbers: they are then no relatives.
     """
     own = network.state_dict()
     shared = {
         name: value for name, value in start.state_dict().items() if own.get(name, value[None]).shape == value.shape
     }
-    size, fits = (sum(value.numel() for value in tensors.values()) for tensors in (own, shared))
-    if fits < size / 2:
+    size, other, fits = (
+        sum(value.numel() for value in tensors.values()) for tensors in (own, start.state_dict(), shared)
+    )
+    if fits < min(size, other) / 2:
         raise CheckpointError(f"the network to start from shares only {fits:,} of {size:,} numbers")
     network.load_state_dict(own | shared)
 
 
-def _optimizer(recipe: AnalyzerRecipe, network: nn.Module, objective: nn.Module) -> torch.optim.AdamW:
-    """AdamW; only matrices decay. Class weights are normalised where they are used, so decay would do nothing good."""
-    named = [*network.named_parameters()]
-    plain = [value for name, value in named if value.ndim < 2 or "relative_position_bias" in name]
-    decayed = [value for name, value in named if not (value.ndim < 2 or "relative_position_bias" in name)]
-    groups = [
-        {"params": decayed, "weight_decay": recipe.weight_decay},
-        {"params": [*plain, *objective.parameters()], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
+def save_state(out: Path, recipe: AnalyzerRecipe, state: TrainingState, world: World = _ALONE) -> None:
+    """Writes `last/` (to resume from) and `ema/` (the checkpoint to evaluate, export and ship).
+
+    Every process must call it, and the first one writes.
+    """
+    objective, optimizer = _gathered(state)
+    if world.writes:
+        with written_whole(out / LAST) as folder:
+            write_weights(folder, state.network)
+            save_tensors(folder / "ema.safetensors", state.average.network.state_dict())
+            save_tensors(folder / "objective.safetensors", objective)
+            save_tensors(folder / "optimizer.safetensors", optimizer)
+            write_state(folder, _described(recipe, state, world))
+        save(out / EMA, state.average.network)
+    world.wait()
 
 
-def save_state(out: Path, recipe: AnalyzerRecipe, state: TrainingState) -> None:
-    """Writes `last/` (to resume from) and `ema/` (the checkpoint to evaluate, export and ship)."""
-    with written_whole(out / LAST) as folder:
-        write_weights(folder, state.network)
-        save_tensors(folder / "ema.safetensors", state.average.network.state_dict())
-        save_tensors(folder / "objective.safetensors", state.objective.state_dict())
-        save_tensors(folder / "optimizer.safetensors", _optimizer_tensors(state.optimizer))
-        text = json.dumps({"step": state.step, "recipe": asdict(recipe)}, indent=2)
-        (folder / _STATE).write_text(text + "\n")
-    save(out / EMA, state.average.network)
+def _described(recipe: AnalyzerRecipe, state: TrainingState, world: World) -> dict[str, Any]:
+    scaler = {} if state.scaler is None else state.scaler.state_dict()
+    return {
+        "step": state.step,
+        "batches_per_step": recipe.accumulation * world.size,
+        "watch": asdict(state.watch),
+        "scaler": scaler,
+        "recipe": as_stored(recipe),
+    }
 
 
-def has_state(out: Path) -> bool:
-    """Whether a run's folder holds a state to resume from."""
-    recover(out / LAST)
-    return (out / LAST / _STATE).is_file()
-
-
-def resume_state(out: Path, recipe: AnalyzerRecipe, num_identities: int, device: torch.device) -> TrainingState:
+def resume_state(
+    out: Path,
+    recipe: AnalyzerRecipe,
+    num_identities: int,
+    device: torch.device,
+    *,
+    class_weights: Mapping[str, Tensor] | None = None,
+    world: World = _ALONE,
+) -> TrainingState:
     """Reads `last/` back, so that the training goes on as if it had never stopped.
 
     Raises:
-        CheckpointError: if there is none, it is unreadable, or its recipe differs in more than `CHANGEABLE`.
+        CheckpointError: if there is none, it is unreadable, or its recipe differs in more than `CHANGEABLE`, or a step
+            would have another number of batches.
     """
+    stored = read_state(out)
+    # Between processes and accumulation a run may choose anew: their product is what a step computes.
+    own = as_stored(recipe) | {"accumulation": stored["recipe"].get("accumulation", 1)}
+    check_same_recipe(completed(stored["recipe"]), own, CHANGEABLE)
+    batches, now = stored.get("batches_per_step", 1), recipe.accumulation * world.size
+    if batches != now:
+        raise CheckpointError(
+            f"the run was started with {batches} batches a step (processes times accumulation), not {now}"
+        )
+    state = new_state(recipe, num_identities, device, class_weights=class_weights, world=world)
     folder = out / LAST
-    if not has_state(out):
-        raise CheckpointError(f"nothing to resume: {folder} holds no {_STATE}")
-    stored = json.loads((folder / _STATE).read_text())
-    _same_training(stored["recipe"], recipe)
-    state = new_state(recipe, num_identities, device)
     load_into(state.network, folder / WEIGHTS)
     load_into(state.average.network, folder / "ema.safetensors")
     load_into(state.objective, folder / "objective.safetensors")
-    _restore_optimizer(state.optimizer, load_tensors(folder / "optimizer.safetensors"))
+    restore_optimizer(state.optimizer, _own(state, load_tensors(folder / "optimizer.safetensors")))
+    if state.scaler is not None and stored.get("scaler"):
+        state.scaler.load_state_dict(stored["scaler"])
+    state.watch = Watch(**stored.get("watch", {}))
     state.step = stored["step"]
     return state
 
 
-def _same_training(stored: dict[str, Any], recipe: AnalyzerRecipe) -> None:
-    # Through JSON, so that tuples and lists compare alike.
-    wanted: dict[str, Any] = json.loads(json.dumps(asdict(recipe)))
-    for key in sorted(set(stored) | set(wanted)):
-        if key not in CHANGEABLE and stored.get(key) != wanted.get(key):
-            raise CheckpointError(f"the run was started with another {key}; only {_changeable()} may change on resume")
+def _gathered(state: TrainingState) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Objective and optimizer as tensors, the sharded ones whole; every process must call it."""
+    objective, optimizer = state.objective.state_dict(), optimizer_tensors(state.optimizer)
+    margin = state.objective.margin
+    if margin is not None:
+        objective["margin.weight"] = margin.whole(margin.weight)
+        for name in _sharded(state, optimizer):
+            optimizer[name] = margin.whole(optimizer[name])
+    return objective, optimizer
 
 
-def _changeable() -> str:
-    return ", ".join(sorted(CHANGEABLE))
+def _own(state: TrainingState, optimizer: dict[str, Tensor]) -> dict[str, Tensor]:
+    margin = state.objective.margin
+    if margin is None:
+        return optimizer
+    return optimizer | {name: margin.own(optimizer[name]) for name in _sharded(state, optimizer)}
 
 
-def _optimizer_tensors(optimizer: torch.optim.AdamW) -> dict[str, Tensor]:
-    state: dict[int, dict[str, Tensor]] = optimizer.state_dict()["state"]
-    return {f"{number}.{name}": value for number, values in state.items() for name, value in values.items()}
-
-
-def _restore_optimizer(optimizer: torch.optim.AdamW, tensors: dict[str, Tensor]) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        number, key = name.split(".", 1)
-        state.setdefault(int(number), {})[key] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+def _sharded(state: TrainingState, optimizer: Mapping[str, Tensor]) -> list[str]:
+    """Names of the optimizer's tensors that stand row by row beside the identities' weights, sorted."""
+    parameters = [value for group in state.optimizer.param_groups for value in group["params"]]
+    sharded = {
+        number
+        for number, value in enumerate(parameters)
+        for own in state.objective.sharded_parameters()
+        if value is own
+    }
+    return sorted(name for name, value in optimizer.items() if int(name.split(".")[0]) in sharded and value.ndim > 0)

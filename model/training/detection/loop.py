@@ -18,7 +18,7 @@ from model.training.detection.scenes import Scene
 from model.training.detection.state import EMA, DetectorState, new_state, resume_state, save_state
 from model.training.interruption import stopping
 from model.training.logbook import Logbook
-from model.training.loop import TrainingError
+from model.training.devices import TrainingError
 from model.training.schedule import learning_rate
 
 _MEAN, _STD = 127.5, 128.0  # SCRFD's, and the pack's defaults

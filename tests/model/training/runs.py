@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Final
 
 from model.training.overrides import override
-from model.training.recipes import RECIPES, AnalyzerRecipe
+from model.training.recipes.recipe import AnalyzerRecipe
+from model.training.recipes.registry import RECIPES
 
 CHANGES: Final[dict[str, str]] = {
     "network.backbone.patch_px": "8",
@@ -32,7 +33,7 @@ CHANGES: Final[dict[str, str]] = {
 
 def tiny_recipe(**changes: str) -> AnalyzerRecipe:
     """The tiny recipe, changed further."""
-    return override(RECIPES["nano"], {**CHANGES, **changes})
+    return override(RECIPES["nano"](), {**CHANGES, **changes})
 
 
 def command_line(data: Path, out: Path, *extra: str, **changes: str) -> list[str]:

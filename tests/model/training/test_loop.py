@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from model.checkpoint import load_tensors
-from model.training.loop import TrainingError, train_analyzer
-from model.training.recipes import AnalyzerRecipe
+from model.training.devices import TrainingError
+from model.training.loop import train_analyzer
+from model.training.recipes.recipe import AnalyzerRecipe
 from tests.model.training.faces import write_sets
 from tests.model.training.runs import command_line, tiny_recipe
 

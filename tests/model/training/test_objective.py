@@ -7,7 +7,7 @@ import torch
 from model.network import MultiTaskNetwork
 from model.training.batches import Batch, Mixture
 from model.training.dataset import read_faces
-from model.training.objective import LossWeights, MarginConfig, Objective
+from model.training.objective import Judged, LossWeights, MarginConfig, Objective
 from tests.model.networks import TINY
 from tests.model.training.faces import write_sets
 
@@ -29,7 +29,7 @@ def mixture(tmp_path_factory: pytest.TempPathFactory) -> Mixture:
 def _losses(batch: Batch) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
     network = MultiTaskNetwork(TINY)
-    objective = Objective(LossWeights(), MarginConfig(), embedding_dim=16, num_identities=6)
+    objective = Objective(LossWeights(), MarginConfig(), Judged(16, 6))
     losses: dict[str, torch.Tensor] = objective(network(torch.randn(len(batch.images), 3, 112, 112)), batch)
     return losses
 
@@ -45,7 +45,7 @@ def test_each_set_trains_the_losses_that_it_has_labels_for(mixture: Mixture, nam
 def test_total_is_the_weighed_sum(mixture: Mixture) -> None:
     """Each loss counts by its weight of the same name."""
     losses = _losses(mixture.batch({name: np.arange(4) for name in OWN}))
-    objective = Objective(LossWeights(age=3.0, teacher=0.0), MarginConfig(), 16, 6)
+    objective = Objective(LossWeights(age=3.0, teacher=0.0), MarginConfig(), Judged(16, 6))
     weights = LossWeights(age=3.0, teacher=0.0)
     expected = sum(getattr(weights, name) * value.item() for name, value in losses.items())
     assert objective.total(losses).item() == pytest.approx(expected, rel=1e-5)
@@ -55,7 +55,7 @@ def test_a_mixed_batch_reaches_every_parameter(mixture: Mixture) -> None:
     """With rows of all sets, every parameter of network and objective gets a gradient."""
     torch.manual_seed(0)
     network = MultiTaskNetwork(TINY)
-    objective = Objective(LossWeights(), MarginConfig(), 16, 6)
+    objective = Objective(LossWeights(), MarginConfig(), Judged(16, 6))
     batch = mixture.batch({name: np.arange(4) for name in OWN})
     objective.total(objective(network(torch.randn(12, 3, 112, 112)), batch)).backward()
     named = [*network.named_parameters(), *objective.named_parameters()]
