@@ -11,6 +11,16 @@ from typing import Final
 
 import pytest
 
+from tests.imported import (  # noqa: F401 - fixtures of every tree
+    full_face_analysis,
+    full_faer,
+    full_swinface,
+    small_face_analysis,
+    small_faer,
+    small_swinface,
+    small_tmlfa,
+)
+
 PROJECT: Final = Path(__file__).resolve().parent.parent
 # Taken out of the environment: the service refuses to start with a MIEN_* variable that is no setting of its own.
 _DATA: Final = Path(os.environ.pop("MIEN_DATA", PROJECT.parent / "shared" / "data"))
