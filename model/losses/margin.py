@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.losses.classification import cross_entropy
-from model.losses.masking import at_least_float32
+from model.losses.masking import at_least_float32, picked
 
 Margins = tuple[float, float, float]
 
@@ -69,7 +69,7 @@ def adacos(cosine_BK: Tensor, identity_B: Tensor, scale: Tensor | float) -> tupl
     cosine_BK = at_least_float32(cosine_BK)
     old = torch.as_tensor(scale, dtype=cosine_BK.dtype, device=cosine_BK.device)
     others_B = others_log_sum_exp(cosine_BK, identity_B, old)
-    new = dynamic_scale(others_B, own_cosine(cosine_BK, identity_B), identity_B >= 0, old)
+    new = dynamic_scale(others_B, picked(cosine_BK, identity_B), identity_B >= 0, old)
     return cross_entropy(cosine_BK * new, identity_B), new
 
 
@@ -85,15 +85,10 @@ def fixed_adacos_scale(num_identities: int) -> float:
 
 
 @torch.no_grad()
-def own_cosine(cosine_BK: Tensor, identity_B: Tensor) -> Tensor:
-    """Each row's cosine (B,) to its own identity, 0 for a row whose identity is no column."""
-    return cosine_BK.masked_fill(_others(cosine_BK, identity_B), 0.0).sum(1)
-
-
-@torch.no_grad()
 def others_log_sum_exp(cosine_BK: Tensor, identity_B: Tensor, scale: Tensor) -> Tensor:
     """log(sum of exp(scale * cosine)) (B,) over the columns that are not a row's own identity."""
-    return (cosine_BK * scale).masked_fill(~_others(cosine_BK, identity_B), -torch.inf).logsumexp(1)
+    columns_K = torch.arange(cosine_BK.shape[1], device=cosine_BK.device)
+    return (cosine_BK * scale).masked_fill(columns_K == identity_B[:, None], -torch.inf).logsumexp(1)
 
 
 @torch.no_grad()
@@ -139,11 +134,6 @@ def margin_logits(
     hit_B1 = own_B1 if margins[:2] == (1.0, 0.0) else _turned(own_B1, margins[0], margins[1])
     kept_B1 = cosine_BK.gather(1, target_B1)
     return cosine_BK.scatter(1, target_B1, torch.where(known_B1, hit_B1 - margins[2], kept_B1)) * scale
-
-
-def _others(cosine_BK: Tensor, identity_B: Tensor) -> Tensor:
-    columns_K = torch.arange(cosine_BK.shape[1], device=cosine_BK.device)
-    return columns_K != identity_B[:, None]
 
 
 def _turned(cosine: Tensor, m1: float, m2: float) -> Tensor:

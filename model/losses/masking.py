@@ -1,6 +1,7 @@
 """The reductions over labelled rows: what makes one batch of many sets train each loss on its own rows.
 
-Holds what every loss here shares. Never decides which rows are labelled. Shape suffixes: B batch.
+Holds what every loss here shares. Never decides which rows are labelled. Shape suffixes: B batch;
+K columns.
 """
 
 from typing import Literal
@@ -33,6 +34,18 @@ def reduced(loss_B: Tensor, labelled_B: Tensor, reduction: Reduction) -> Tensor:
     if reduction == "mean":
         return masked_mean(loss_B, labelled_B)
     return (loss_B * labelled_B.to(loss_B.dtype)).sum()
+
+
+def picked(values_BK: Tensor, column_B: Tensor) -> Tensor:
+    """One column's value a row (B,), 0 where the column is negative; there may be no columns at all.
+
+    Args:
+        values_BK: (B, K).
+        column_B: int64 (B,), below K.
+    """
+    if values_BK.shape[1] == 0:
+        return values_BK.sum(1)
+    return values_BK.gather(1, column_B.clamp(min=0)[:, None])[:, 0].masked_fill(column_B < 0, 0.0)
 
 
 def at_least_float32(values: Tensor) -> Tensor:

@@ -22,9 +22,8 @@ from model.losses.margin import (
     fixed_adacos_scale,
     margin_logits,
     others_log_sum_exp,
-    own_cosine,
 )
-from model.losses.masking import at_least_float32
+from model.losses.masking import at_least_float32, picked
 from model.losses.sampled_rows import SampledRows
 from model.losses.sharding import current_shard, joined, log_sum_exp_over_ranks, sharded_cross_entropy, summed
 
@@ -46,7 +45,7 @@ class PartialFC(nn.Module):
         scale: s; AdaCos takes its own.
         margins: (m1, m2, m3); SphereFace's is (m, 0, 0), AdaCos' (1, 0, 0).
         kind: which margin softmax.
-        interclass_filter: see `model.losses.margin.margin_logits`.
+        interclass_filter: see `model.losses.margin.margin_logits`; AdaCos has none.
 
     Raises:
         ValueError: if an argument is out of its range.
@@ -66,7 +65,11 @@ class PartialFC(nn.Module):
         interclass_filter: float = 0.0,
     ) -> None:
         super().__init__()
-        _refuse_unsound(sample_rate, margins, kind, num_identities)
+        _refuse_unsound(sample_rate, margins, kind)
+        if kind == "adacos" and interclass_filter > 0:
+            raise ValueError("AdaCos has no interclass filter")
+        if num_identities < 1:
+            raise ValueError("PartialFC needs an identity")
         self.shard = current_shard(num_identities)
         self.sample_rate = sample_rate
         self.scale = scale
@@ -169,13 +172,13 @@ class PartialFC(nn.Module):
         scale = self.adacos_scale
         if not self.training:
             return scale
-        others_N, own_N = others_log_sum_exp(cosine_NK, column_N, scale), own_cosine(cosine_NK, column_N)
+        others_N, own_N = others_log_sum_exp(cosine_NK, column_N, scale), picked(cosine_NK, column_N)
         if self.shard.num_ranks > 1:
             others_N, own_N = log_sum_exp_over_ranks(others_N), summed(own_N)
         return scale.copy_(dynamic_scale(others_N, own_N, labelled_N, scale)).clone()
 
 
-def _refuse_unsound(sample_rate: float, margins: Margins, kind: MarginKind, num_identities: int) -> None:
+def _refuse_unsound(sample_rate: float, margins: Margins, kind: MarginKind) -> None:
     if not 0 < sample_rate <= 1:
         raise ValueError(f"sample_rate is above 0 to 1, not {sample_rate}")
     if kind not in get_args(MarginKind):
@@ -184,8 +187,6 @@ def _refuse_unsound(sample_rate: float, margins: Margins, kind: MarginKind, num_
         raise ValueError(f"SphereFace's margins are (m, 0, 0), not {margins}")
     if kind == "adacos" and margins != (1.0, 0.0, 0.0):
         raise ValueError(f"AdaCos has no margin: its margins are (1, 0, 0), not {margins}")
-    if num_identities < 1:
-        raise ValueError("PartialFC needs an identity")
 
 
 def _take_own_rows(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:

@@ -12,9 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributed
-from torch.nn import functional as F
 
-from model.losses.masking import masked_mean
+from model.losses.masking import masked_mean, picked
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +131,12 @@ def sharded_cross_entropy(logits_NK: Tensor, column_N: Tensor, labelled_N: Tenso
     Returns:
         The same scalar on every rank. A rank's logits get the joint loss' gradient.
     """
-    largest_N = F.pad(logits_NK.detach(), (1, 0), value=torch.finfo(logits_NK.dtype).min).amax(1)
+    largest_N = logits_NK.new_full((len(logits_NK),), -torch.inf)
+    if logits_NK.shape[1] > 0:
+        largest_N = logits_NK.detach().amax(1)
     distributed.all_reduce(largest_N, distributed.ReduceOp.MAX)
     denominator_N = summed(torch.exp(logits_NK - largest_N[:, None]).sum(1))
-    columns_NK = torch.arange(logits_NK.shape[1], device=logits_NK.device)
-    target_N = summed(logits_NK.masked_fill(columns_NK != column_N[:, None], 0.0).sum(1))
-    return masked_mean(denominator_N.log() + largest_N - target_N, labelled_N)
+    return masked_mean(denominator_N.log() + largest_N - summed(picked(logits_NK, column_N)), labelled_N)
 
 
 def _num_ranks() -> int:

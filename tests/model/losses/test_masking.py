@@ -2,7 +2,7 @@
 
 import torch
 
-from model.losses.masking import at_least_float32, masked_mean, reduced
+from model.losses.masking import at_least_float32, masked_mean, picked, reduced
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -35,3 +35,10 @@ def test_half_precision_is_widened() -> None:
     """Half precision becomes float32, and what is wide enough stays as it is."""
     widened = {dtype: at_least_float32(torch.ones(1, dtype=dtype)).dtype for dtype in FLOATS}
     assert widened == dict(zip(FLOATS, [torch.float32] * 3 + [torch.float64], strict=True))
+
+
+def test_picked_columns() -> None:
+    """A row's own column, 0 where it has none, also where there are no columns at all."""
+    values = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    assert picked(values, torch.tensor([1, -1, 0])).tolist() == [2.0, 0.0, 5.0]
+    assert picked(values[:, :0], torch.tensor([-1, -1, -1])).tolist() == [0.0, 0.0, 0.0]

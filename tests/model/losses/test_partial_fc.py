@@ -57,8 +57,9 @@ def test_whole_and_unsampled_it_is_the_margin_classifier() -> None:
 @pytest.mark.parametrize("kind", ["combined", "sphereface", "adacos"])
 def test_each_kind_is_its_function_of_the_cosines(kind: MarginKind) -> None:
     """The three kinds are the pure margin functions on the cosines of embeddings and class weights."""
+    filtered = 0.0 if kind == "adacos" else 0.3
     margins: Margins = {"combined": (1.0, 0.5, 0.1), "sphereface": (1.35, 0.0, 0.0), "adacos": PLAIN}[kind]
-    partial, embedding = _partial(margins=margins, kind=kind, interclass_filter=0.3), _embedding()
+    partial, embedding = _partial(margins=margins, kind=kind, interclass_filter=filtered), _embedding()
     cosine = F.normalize(embedding) @ F.normalize(partial.weight).T
     expected = {
         "combined": lambda: combined_margin(cosine, IDENTITY, 16.0, margins, 0.3),
@@ -245,6 +246,7 @@ def test_own_and_whole_are_one_without_ranks() -> None:
         ({"kind": "sphereface"}, r"SphereFace's margins are \(m, 0, 0\)"),
         ({"kind": "adacos"}, r"AdaCos has no margin"),
         ({"kind": "adacos", "margins": PLAIN, "num_identities": 2}, "AdaCos needs 3 identities or more"),
+        ({"kind": "adacos", "margins": PLAIN, "interclass_filter": 0.3}, "AdaCos has no interclass filter"),
         ({"num_identities": 0}, "needs an identity"),
     ],
 )
