@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model.training.dataset import DataError
+from model.training.data_error import DataError
 
 _DTYPE: Final = re.compile(r"[|<>=]?(b1|u1|i[1248]|u[248]|f[248]|O8?)")
 _MAX_DIMENSIONS: Final = 3
