@@ -86,7 +86,7 @@ def open_checkpoint(folder: Path, device: DeviceChoice = "auto", num_threads: in
     def embed(images_NSSC: NDArray[np.uint8]) -> NDArray[np.float32]:
         crops = torch.from_numpy(resized(images_NSSC, analyzer.side_px)).to(chosen)
         with torch.inference_mode():
-            raw = analyzer.network(normalise(crops))["embedding"]
+            raw = analyzer.network(normalise(crops, analyzer.network.config.pixels))["embedding"]
         return np.asarray(raw.float().cpu().numpy(), np.float32)
 
     return Subject(str(folder), predict, embed=embed if "embedding" in analyzer.tasks else None, unit_length=False)
