@@ -42,8 +42,8 @@ class PartialFC(nn.Module):
         embedding_dim: D.
         num_identities: over all ranks.
         sample_rate: share of the identities in play a step, above 0 to 1; a batch's own are always in play.
-        scale: s; AdaCos takes its own.
-        margins: (m1, m2, m3); SphereFace's is (m, 0, 0), AdaCos' (1, 0, 0).
+        scale: s; AdaCos has its own, and takes no notice of it.
+        margins: (m1, m2, m3); SphereFace's are (m, 0, 0); AdaCos has none, and takes no notice of them.
         kind: which margin softmax.
         interclass_filter: see `model.losses.margin.margin_logits`; AdaCos has none.
 
@@ -185,8 +185,6 @@ def _refuse_unsound(sample_rate: float, margins: Margins, kind: MarginKind) -> N
         raise ValueError(f"kind is one of {', '.join(get_args(MarginKind))}, not {kind}")
     if kind == "sphereface" and margins[1:] != (0.0, 0.0):
         raise ValueError(f"SphereFace's margins are (m, 0, 0), not {margins}")
-    if kind == "adacos" and margins != (1.0, 0.0, 0.0):
-        raise ValueError(f"AdaCos has no margin: its margins are (1, 0, 0), not {margins}")
 
 
 def _take_own_rows(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:

@@ -202,6 +202,16 @@ def test_extreme_embeddings_stay_finite() -> None:
     assert bool(torch.isfinite(embedding.grad).all())
 
 
+def test_adacos_has_neither_scale_nor_margins() -> None:
+    """What is said of scale and margins, which belong to the other kinds, changes nothing in AdaCos."""
+    losses = [
+        _partial(margins=margins, kind="adacos")(_embedding(), IDENTITY)
+        for margins in (PLAIN, (1.0, 0.5, 0.0), COSFACE)
+    ]
+    assert torch.equal(losses[0], losses[1])
+    assert torch.equal(losses[0], losses[2])
+
+
 def test_adacos_scale_is_saved_and_goes_on() -> None:
     """The scale starts fixed, follows training alone, travels in the state, and goes on from there."""
     partial = _partial(margins=PLAIN, kind="adacos")
@@ -244,7 +254,6 @@ def test_own_and_whole_are_one_without_ranks() -> None:
         ({"sample_rate": 1.5}, "sample_rate is above 0 to 1, not 1.5"),
         ({"kind": "arcface"}, "kind is one of combined, sphereface, adacos, not arcface"),
         ({"kind": "sphereface"}, r"SphereFace's margins are \(m, 0, 0\)"),
-        ({"kind": "adacos"}, r"AdaCos has no margin"),
         ({"kind": "adacos", "margins": PLAIN, "num_identities": 2}, "AdaCos needs 3 identities or more"),
         ({"kind": "adacos", "margins": PLAIN, "interclass_filter": 0.3}, "AdaCos has no interclass filter"),
         ({"num_identities": 0}, "needs an identity"),
