@@ -22,6 +22,7 @@ from service.drawing import annotate
 from service.errors import StartupError
 from service.extract.command import extract_command
 from service.imaging import decode
+from service.match.command import match_command
 from service.opening import DEADLINE_MS, chosen_tasks, opened, or_exit, pack_option, settings_with, stated
 from service.pack_command import pack_group
 from service.photos import Answered, Photo, analyze_photos, read_photo
@@ -43,6 +44,7 @@ def main() -> None:
       mien analyze *.jpg --draw marked/      the photographs with the faces marked
       mien verify a.jpg b.jpg                are these two the same person?
       mien extract photos/ --out faces.csv   a row a face, for images of any number
+      mien match --probe faces.csv --out m/  every pair's score, and TAR at FMR over all of them
       mien serve                             the HTTP service, its page and its reference
     """  # noqa: D301 - click needs the control character
 
@@ -152,6 +154,7 @@ def verify_command(first: Path, second: Path, fmr: float | None, threshold: floa
 
 
 main.add_command(extract_command)
+main.add_command(match_command)
 main.add_command(pack_group)
 
 

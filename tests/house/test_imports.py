@@ -42,6 +42,8 @@ def test_import_contracts_hold() -> None:
         ("service/imaging.py", "import onnxruntime", "onnxruntime has one door"),
         ("service/imaging.py", "import prometheus_client", "prometheus_client has one door"),
         ("service/errors.py", "import service.imaging", "service is layered"),
+        ("service/photos.py", "import pyarrow", "service imports only model.runtime"),
+        ("service/routes/analyze.py", "import service.tables", "service is layered"),
     ],
 )
 def test_a_breach_of_an_import_contract_is_seen(tmp_path: Path, module: str, line: str, broken: str) -> None:

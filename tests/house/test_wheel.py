@@ -91,6 +91,17 @@ def test_commands_that_need_more_say_what_to_install(python: Path, command: str)
     assert done.returncode == 0 or "mien[train]" in done.stderr
 
 
+def test_tables_need_their_extra_and_all_else_does_not(python: Path, tmp_path: Path, six_faces_path: Path) -> None:
+    """In the serving install a .parquet ends with one line that says what to install, and a .csv has its six rows."""
+    command = [str(python.parent / "mien"), "extract", str(six_faces_path), "--out"]
+    refused = subprocess.run([*command, "faces.parquet"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    (line,) = refused.stderr.splitlines()
+    assert 'pip install "mien[tables]"' in line
+    subprocess.run([*command, "faces.csv"], cwd=tmp_path, capture_output=True, check=True)
+    assert len((tmp_path / "faces.csv").read_text().splitlines()) == 7
+
+
 def test_the_wheel_serves_its_pack_and_its_page(service: str, six_faces: bytes) -> None:
     """`mien serve` out of the wheel has the pack, the page and the offline reference, and analyses a photograph."""
     with httpx.Client(base_url=service, timeout=60) as client:
