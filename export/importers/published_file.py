@@ -6,6 +6,7 @@ object: tensors, numbers, texts and plain containers of them are all that is eve
 
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,7 +29,8 @@ _TITLES: Final[dict[Kind, str]] = {
     "head": "a head of face_analysis_pytorch",
     "margin": "a margin head of face_analysis_pytorch's recognition",
 }
-_ZIP: Final = b"PK\x03\x04"
+_ZIP: Final = b"PK\x03\x04"  # torch's form since 1.6
+_PICKLE: Final = b"\x80"  # the one before
 # Beginnings of what people mistake for a checkpoint, most often a download that did not go as it should.
 _BEGINNINGS: Final = (
     (b"<", "a web page"),
@@ -107,7 +109,9 @@ def read_published(path: Path) -> PublishedFile:
     _require_checkpoint(path, beginning)
     in_newer_form = beginning.startswith(_ZIP)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=in_newer_form)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickle protocols: what cannot be read is refused below
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=in_newer_form)
     except pickle.UnpicklingError as error:
         raise ExportError(f"{path}: {_refusal(str(error))}") from error
     except (EOFError, OSError, RuntimeError, ValueError, KeyError, AttributeError, IndexError) as error:
@@ -159,6 +163,8 @@ def _require_checkpoint(path: Path, beginning: bytes) -> None:
     for start, what in _BEGINNINGS:
         if beginning.lstrip().startswith(start):
             raise ExportError(f"{path} is no checkpoint: it looks like {what}")
+    if not beginning.startswith(_PICKLE):
+        raise ExportError(f"{path} is no checkpoint: it does not begin as any file that torch.save wrote")
 
 
 def _refusal(message: str) -> str:
