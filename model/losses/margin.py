@@ -122,8 +122,7 @@ def margin_logits(
     Raises:
         ValueError: if a margin is out of its range.
     """
-    if margins[0] <= 0 or not 0 <= margins[1] < math.pi:
-        raise ValueError(f"margins {margins}: m1 is above 0, and m2 from 0 to below pi")
+    check_margins(margins)
     cosine_BK = at_least_float32(cosine_BK)
     if cosine_BK.shape[1] == 0:  # a shard without an identity in play
         return cosine_BK * scale
@@ -134,6 +133,16 @@ def margin_logits(
     hit_B1 = own_B1 if margins[:2] == (1.0, 0.0) else _turned(own_B1, margins[0], margins[1])
     kept_B1 = cosine_BK.gather(1, target_B1)
     return cosine_BK.scatter(1, target_B1, torch.where(known_B1, hit_B1 - margins[2], kept_B1)) * scale
+
+
+def check_margins(margins: Margins) -> None:
+    """Holds (m1, m2, m3) to the range in which a target falls as its angle grows.
+
+    Raises:
+        ValueError: if one is out of it.
+    """
+    if not (margins[0] > 0 and 0 <= margins[1] < math.pi and math.isfinite(margins[2])):
+        raise ValueError(f"margins {margins}: m1 is above 0, m2 from 0 to below pi, m3 finite")
 
 
 def _turned(cosine: Tensor, m1: float, m2: float) -> Tensor:

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from model.losses.classification import cross_entropy
 from model.losses.margin import (
     Margins,
+    check_margins,
     dynamic_scale,
     fixed_adacos_scale,
     margin_logits,
@@ -65,9 +66,7 @@ class PartialFC(nn.Module):
         interclass_filter: float = 0.0,
     ) -> None:
         super().__init__()
-        _refuse_unsound(sample_rate, margins, kind)
-        if kind == "adacos" and interclass_filter > 0:
-            raise ValueError("AdaCos has no interclass filter")
+        check_options(kind, margins, sample_rate, interclass_filter)
         if num_identities < 1:
             raise ValueError("PartialFC needs an identity")
         self.shard = current_shard(num_identities)
@@ -178,13 +177,21 @@ class PartialFC(nn.Module):
         return scale.copy_(dynamic_scale(others_N, own_N, labelled_N, scale)).clone()
 
 
-def _refuse_unsound(sample_rate: float, margins: Margins, kind: MarginKind) -> None:
-    if not 0 < sample_rate <= 1:
-        raise ValueError(f"sample_rate is above 0 to 1, not {sample_rate}")
+def check_options(kind: MarginKind, margins: Margins, sample_rate: float, interclass_filter: float = 0.0) -> None:
+    """Holds a Partial FC's options to each other: what a recipe can ask before there are identities.
+
+    Raises:
+        ValueError: if one is out of its range, in one line.
+    """
     if kind not in get_args(MarginKind):
         raise ValueError(f"kind is one of {', '.join(get_args(MarginKind))}, not {kind}")
+    if not 0 < sample_rate <= 1:
+        raise ValueError(f"sample_rate is above 0 to 1, not {sample_rate}")
     if kind == "sphereface" and margins[1:] != (0.0, 0.0):
         raise ValueError(f"SphereFace's margins are (m, 0, 0), not {margins}")
+    if kind == "adacos" and interclass_filter > 0:
+        raise ValueError("AdaCos has no interclass filter")
+    check_margins(margins)
 
 
 def _take_own_rows(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:

@@ -96,9 +96,11 @@ def test_the_filter_silences_too_alike_others() -> None:
     assert (cosine.grad == 0).tolist() == [[False, True, False], [True, False, False]]
 
 
-@pytest.mark.parametrize("margins", [(0.0, 0.0, 0.0), (-1.0, 0.0, 0.0), (1.0, -0.1, 0.0), (1.0, math.pi, 0.0)])
+@pytest.mark.parametrize(
+    "margins", [(0.0, 0.0, 0.0), (-1.0, 0.0, 0.0), (1.0, -0.1, 0.0), (1.0, math.pi, 0.0), (1.0, 0.0, math.nan)]
+)
 def test_margins_out_of_range_are_refused(margins: Margins) -> None:
-    """An m1 of 0 or less, or an m2 outside [0, pi), is named."""
+    """An m1 of 0 or less, an m2 outside [0, pi), or an m3 that is no number, is named."""
     with pytest.raises(ValueError, match="m1 is above 0"):
         combined_margin(COSINES, IDENTITY, 64.0, margins)
 

@@ -253,6 +253,7 @@ def test_own_and_whole_are_one_without_ranks() -> None:
         ({"sample_rate": 0.0}, "sample_rate is above 0 to 1, not 0.0"),
         ({"sample_rate": 1.5}, "sample_rate is above 0 to 1, not 1.5"),
         ({"kind": "arcface"}, "kind is one of combined, sphereface, adacos, not arcface"),
+        ({"margins": (0.0, 0.0, 0.0)}, "m1 is above 0"),
         ({"kind": "sphereface"}, r"SphereFace's margins are \(m, 0, 0\)"),
         ({"kind": "adacos", "margins": PLAIN, "num_identities": 2}, "AdaCos needs 3 identities or more"),
         ({"kind": "adacos", "margins": PLAIN, "interclass_filter": 0.3}, "AdaCos has no interclass filter"),
