@@ -19,7 +19,7 @@ from model.runtime.pack import Pack, Threshold, Verification, read_pack, verify_
 from model.training.dataset import FaceTable, read_faces
 from model.training.evaluation.subjects import open_pack
 from model.training.evaluation.validation import Predict, predict_all
-from model.training.evaluation.verification import OperatingPoint, all_pairs, thresholds_at_fmr
+from model.training.evaluation.verification import OperatingPoint, PairScores, all_pairs, thresholds_at_fmr
 
 FMRS: Final = (1e-2, 1e-3, 1e-4)
 CALIBRATION_SET: Final = "lfw"
@@ -79,9 +79,6 @@ def thresholds(
 ) -> Verification:
     """Thresholds at stated false-match rates over every pair of a set's embeddings.
 
-    A threshold is the lowest at which no more than the stated share of all impostor pairs is accepted. A rate that
-    would rest on fewer than ten false matches is left out.
-
     Args:
         embeddings_ND: one a face.
         identity_N: who each is.
@@ -90,9 +87,29 @@ def thresholds(
         advance: told how many faces were compared, after each block.
 
     Raises:
-        ExportError: if no rate can be measured, or an impostor pair is so alike that no threshold keeps the rate.
+        ExportError: as `thresholds_of`.
     """
     scores = all_pairs(embeddings_ND, identity_N, progress=advance)
+    return thresholds_of(scores, len(embeddings_ND), calibrated_on, fmrs)
+
+
+def thresholds_of(
+    scores: PairScores, num_images: int, calibrated_on: str, fmrs: Sequence[float] = FMRS
+) -> Verification:
+    """Thresholds at stated false-match rates over scored pairs.
+
+    A threshold is the lowest at which no more than the stated share of all impostor pairs is accepted. A rate that
+    would rest on fewer than ten false matches is left out.
+
+    Args:
+        scores: of every pair that counts.
+        num_images: distinct images in them.
+        calibrated_on: how the pack names them.
+        fmrs: the false-match rates.
+
+    Raises:
+        ExportError: if no rate can be measured, or an impostor pair is so alike that no threshold keeps the rate.
+    """
     kept = [fmr for fmr in fmrs if fmr * len(scores.impostor) >= _MIN_FALSE_MATCHES]
     if not kept or not len(scores.genuine):
         raise ExportError(
@@ -101,7 +118,7 @@ def thresholds(
     points = thresholds_at_fmr(scores.impostor, scores.genuine, kept)
     return Verification(
         calibrated_on=calibrated_on,
-        num_images=len(embeddings_ND),
+        num_images=num_images,
         num_impostor_pairs=len(scores.impostor),
         num_genuine_pairs=len(scores.genuine),
         thresholds=tuple(_threshold(point) for point in points),

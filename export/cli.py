@@ -148,17 +148,44 @@ def check(pack: str) -> None:
 
 @main.command()
 @click.argument("pack")
-@click.option("--data", required=True, type=_FOLDER, help="Data folder with the set to calibrate on.")
+@click.option("--data", type=_FOLDER, default=None, help="Data folder with the set to calibrate on: every pair of it.")
 @click.option("--set", "dataset", default="lfw", show_default=True, help="The set: NAME-val.parquet in --data.")
-def calibrate(pack: str, data: Path, dataset: str) -> None:
-    """Calibrates the verification thresholds of PACK (a name or a path) anew, and rewrites its manifest and card."""
+@click.option(
+    "--pairs",
+    "lists",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE|FOLDER",
+    help="Listed pairs instead: NAME.bin, LFW's pairs.txt, NAME-val-pairs.csv, or a folder of them; may be repeated.",
+)
+@click.option("--images", type=_FOLDER, default=None, help="LFW's photographs.  [default: beside pairs.txt]")
+@click.option("--aligned", is_flag=True, help="LFW's photographs are aligned crops; else the pack's detector aligns.")
+def calibrate(
+    pack: str, data: Path | None, dataset: str, lists: tuple[Path, ...], images: Path | None, aligned: bool
+) -> None:
+    """Calibrates the verification thresholds of PACK (a name or a path) anew, and rewrites its manifest and card.
+
+    \b
+    mien-export calibrate packs/mine --data ../shared/data
+    mien-export calibrate packs/mine --pairs lfw.bin --pairs cfp_fp.bin
+    mien-export calibrate packs/mine --pairs LFW/pairs.txt --images LFW/lfw
+    """  # noqa: D301 - click needs the control character
+    if (data is None) == (not lists):
+        raise click.UsageError("state either --data or --pairs")
+    if data is not None and (images is not None or aligned):
+        raise click.UsageError("--images and --aligned go with --pairs")
     with one_line(), interruptible():
         from export.calibrate import recalibrate
+        from export.listed_pairs import Photographs
+        from export.pair_calibration import recalibrate_on_pairs
         from export.progress import Stages
         from model.runtime.pack import find_pack
 
         with Stages().progress() as progress:
-            found = recalibrate(find_pack(pack), data, progress, dataset)
+            if data is not None:
+                found = recalibrate(find_pack(pack), data, progress, dataset)
+            else:
+                found = recalibrate_on_pairs(find_pack(pack), lists, progress, Photographs(images, aligned))
     title = f"{found.num_impostor_pairs:,} impostor and {found.num_genuine_pairs:,} genuine pairs"
     table = Table("false-match rate", "threshold", "genuine pairs accepted", title=title, title_justify="left")
     for row in found.thresholds:

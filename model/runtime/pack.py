@@ -85,7 +85,7 @@ class Threshold(_Part):
 
 
 class Verification(_Part):
-    """Thresholds calibrated on every pair of one set of images."""
+    """Thresholds calibrated on pairs of images: every pair of one set, or those of lists, as `calibrated_on` says."""
 
     calibrated_on: str
     num_images: int = Field(ge=2)
