@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from service.match.features import Features
 
 DECIMALS: Final = 6
-_BLOCK_PAIRS: Final = 4_000_000  # 32 MB of scores
+_BLOCK_PAIRS: Final = 2_000_000  # 16 MB of scores, and ten times that while they are sorted out
 
 
 @dataclass(frozen=True, slots=True, eq=False)
