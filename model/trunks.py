@@ -1,6 +1,7 @@
 """The one place where a trunk's configuration finds its module.
 
-Holds the registry alone. Another trunk is its own file, its configuration in `model.trunk_config`, and a line here.
+Holds the registry. Never a layer: another trunk is its own file, its configuration in `model.trunk_config`, and a line
+here.
 """
 
 from collections.abc import Callable, Mapping
