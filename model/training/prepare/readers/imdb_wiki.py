@@ -71,9 +71,13 @@ def _load(path: Path) -> dict[str, NDArray[Any]]:
     try:
         structure = reader.loadmat(path, squeeze_me=True)[path.stem.lower()]
         table = {field: np.atleast_1d(structure[field].item()) for field in _FIELDS}
-    except (OSError, KeyError, ValueError, TypeError, NotImplementedError) as error:
-        raise DataError(f"{path} is no structure of IMDB-WIKI: {error}") from error
+    except Exception as error:  # a torn file raises nearly anything
+        raise DataError(f"{path} is no structure of IMDB-WIKI: {_line(error)}") from error
     return table
+
+
+def _line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _rows(path: Path, table: dict[str, NDArray[Any]], sources: Sources) -> Iterator[FaceRow | BadRow]:
