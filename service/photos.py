@@ -42,6 +42,8 @@ def read_photo(path: Path) -> Photo:
         return Photo(path, error=BadRequest("This is a folder and no photograph."))
     except OSError as error:
         return Photo(path, error=BadRequest(f"The file cannot be read: {error.strerror}."))
+    except ValueError:  # a name with a zero byte
+        return Photo(path, error=BadRequest("No file can have this name."))
 
 
 def analyze_photos(

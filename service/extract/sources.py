@@ -89,9 +89,16 @@ def first_column(line: str) -> str:
     text = line.strip()
     if "\t" in text:
         return text.partition("\t")[0].strip()
-    if " " not in text or Path(text).exists():
+    if " " not in text or _is_there(Path(text)):
         return text
     return next(csv.reader([text], delimiter=" ", skipinitialspace=True))[0]
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False  # longer than any name can be
 
 
 def _lines(file: Path) -> Iterator[str]:

@@ -110,20 +110,21 @@ def test_aligned_crops_are_not_searched_for_faces(extract: Extract, people: Path
 def test_bad_images_are_named_and_counted_and_the_others_are_answered(
     extract: Extract, people: Path, tmp_path: Path
 ) -> None:
-    """A missing, an empty and a cut-off image get a line each; the rest has its rows; the exit code is 1."""
+    """A missing, impossible, empty or cut-off image gets a line, the others their rows; the exit code is 1."""
     (people / "cut.png").write_bytes(RED[:200])
     (people / "void.png").write_bytes(b"")
     listed = tmp_path / "list.txt"
-    names = ("anna/anna_1.png", "gone.png", "cut.png", "void.png", "ben/ben_1.png")
+    names = ("anna/anna_1.png", "gone.png", "null\0byte.png", "cut.png", "void.png", "ben/ben_1.png")
     listed.write_text("".join(f"{people}/{name}\n" for name in names))
     result = extract(listed, "--out", tmp_path / "faces.csv")
     assert result.exit_code == 1
     lines = result.stderr.splitlines()
     assert lines[0] == f"{people}/gone.png: There is no such file."
-    assert lines[1].startswith(f"{people}/cut.png: The PNG is cut off")
-    assert lines[2].startswith(f"{people}/void.png: ")
-    assert lines[3].startswith("5 images, 3 faces, 3 bad; 5 in ")
-    assert len(lines) == 4
+    assert lines[1].endswith("byte.png: No file can have this name.")
+    assert lines[2].startswith(f"{people}/cut.png: The PNG is cut off")
+    assert lines[3].startswith(f"{people}/void.png: ")
+    assert lines[4].startswith("6 images, 3 faces, 4 bad; 6 in ")
+    assert len(lines) == 5
     with (tmp_path / "faces.csv").open(newline="") as rows:
         assert [Path(row["path"]).stem for row in csv.DictReader(rows)] == ["anna_1", "ben_1", "ben_1"]
 

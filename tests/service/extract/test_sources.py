@@ -65,6 +65,13 @@ def test_a_list_is_taken_line_by_line_in_its_order(tmp_path: Path, monkeypatch: 
     assert rooted == [f"root/{name}" for name in expected]
 
 
+def test_a_line_that_no_file_can_be_called_by_is_still_a_path(tmp_path: Path) -> None:
+    """A line longer than any name, or with a zero byte in it, ends nothing: what reads the image will say so."""
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"{'x' * 5000} 1 2\nnull\0byte 3\nc.png\n")
+    assert [str(path) for path in Source(str(listed)).paths()] == ["x" * 5000, "null\0byte", "c.png"]
+
+
 def test_an_image_is_a_source_of_one(tree: Path) -> None:
     """An image's own path is a source, and no list."""
     assert names(Source(str(tree / "c.png")), tree) == ["c.png"]
