@@ -6,10 +6,12 @@ is needed. Never measures: what it draws stands in the report.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import NormalDist
 from typing import Final
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
@@ -23,6 +25,9 @@ from model.training.evaluation.report import Confusion, EvaluationReport, Measur
 PALETTE: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 DPI: Final = 120
 _RATES: Final = (1e-4, 1e-3, 1e-2)
+_LOWEST_ERROR: Final = 1e-8
+_HIGHEST_ERROR: Final = 0.6
+_ERROR_TICKS: Final = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6)
 _GROUP_METRICS: Final = {  # task, metric: how its panel is headed
     ("embedding", "accuracy_10fold"): "verification, ten-fold accuracy",
     ("embedding", "tar_at_fmr_1e-03"): "verification, TAR at everyone's threshold",
@@ -62,8 +67,11 @@ def draw_roc(curves: Sequence[VerificationCurve], target: Path) -> Path:
         for curve, colour, style in _styled(curves):
             fmr, fnmr = _positive(curve)
             axes.plot(fmr, 1 - fnmr, color=colour, linestyle=style, label=_curve_label(curve))
-        _rate_axes(axes)
-        axes.set(ylim=(0, 1.02), ylabel="true-accept rate", title="ROC over all validation pairs")
+        axes.set(xscale="log", xlim=(1e-6, 1), xlabel="false-match rate")
+        axes.grid(which="major", alpha=0.3)
+        for rate in _RATES:
+            axes.axvline(rate, color="0.6", linewidth=0.8, linestyle=(0, (1, 3)), zorder=0)
+        axes.set(ylim=(0, 1.02), ylabel="true-accept rate", title="ROC")
         axes.yaxis.set_major_formatter(PercentFormatter(1))
         axes.legend(loc="best", fontsize=9)
 
@@ -71,22 +79,39 @@ def draw_roc(curves: Sequence[VerificationCurve], target: Path) -> Path:
 
 
 def draw_det(curves: Sequence[VerificationCurve], target: Path) -> Path:
-    """Both errors against each other, both logarithmic; on the dotted line they are equal."""
+    """Both errors against each other on normal-deviate scales; on the dotted line they are equal.
+
+    On such scales the curve of normally distributed scores is a straight line (Martin et al. 1997, Eurospeech).
+    """
 
     def draw(axes: Axes) -> None:
-        lowest = 1.0
+        lowest = [_HIGHEST_ERROR, _HIGHEST_ERROR]
         for curve, colour, style in _styled(curves):
             fmr, fnmr = _positive(curve)
-            some = fnmr > 0
-            lowest = min([lowest, *fnmr[some].tolist()])
-            axes.plot(fmr[some], fnmr[some], color=colour, linestyle=style, label=_curve_label(curve))
-        axes.plot([1e-6, 1], [1e-6, 1], color="0.6", linestyle=":", linewidth=1)
-        _rate_axes(axes)
-        axes.set(yscale="log", ylim=(max(lowest / 2, 1e-4), 1.1))
-        axes.set(ylabel="false non-match rate", title="DET over all validation pairs")
+            some = (fnmr > 0) & (fnmr < 1) & (fmr < 1)
+            lowest = [min([least, *rates[some].tolist()]) for least, rates in zip(lowest, (fmr, fnmr), strict=True)]
+            axes.plot(
+                normal_deviate(fmr[some]),
+                normal_deviate(fnmr[some]),
+                color=colour,
+                linestyle=style,
+                label=_curve_label(curve),
+            )
+        ends = normal_deviate(np.array([_LOWEST_ERROR, _HIGHEST_ERROR]))
+        axes.plot(ends, ends, color="0.6", linestyle=":", linewidth=1)
+        _deviate_axis(axes.xaxis, lowest[0])
+        _deviate_axis(axes.yaxis, lowest[1])
+        axes.grid(alpha=0.3)
+        axes.set(xlabel="false-match rate", ylabel="false non-match rate", title="DET, normal-deviate scales")
         axes.legend(loc="best", fontsize=9)
 
-    return _drawn(draw, target, (7.5, 5.5))
+    return _drawn(draw, target, (7.5, 6.5))
+
+
+def normal_deviate(rates: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The standard normal's quantile of each rate, which lies between 0 and 1: 0.5 is 0, 0.1587 is -1."""
+    quantile = NormalDist().inv_cdf
+    return np.array([quantile(float(rate)) for rate in rates], np.float64)
 
 
 def draw_confusion(confusion: Confusion, target: Path) -> Path:
@@ -201,11 +226,12 @@ def _positive(curve: VerificationCurve) -> tuple[NDArray[np.float64], NDArray[np
     return fmr[fmr > 0], fnmr[fmr > 0]
 
 
-def _rate_axes(axes: Axes) -> None:
-    axes.set(xscale="log", xlim=(1e-6, 1), xlabel="false-match rate")
-    axes.grid(which="major", alpha=0.3)
-    for rate in _RATES:
-        axes.axvline(rate, color="0.6", linewidth=0.8, linestyle=(0, (1, 3)), zorder=0)
+def _deviate_axis(axis: Axis, lowest: float) -> None:
+    """Ticks in per cent at their normal deviates, from the lowest error there is to `_HIGHEST_ERROR`."""
+    ticks = np.array([rate for rate in _ERROR_TICKS if rate >= lowest / 2] or [_HIGHEST_ERROR])
+    axis.set_ticks(normal_deviate(ticks).tolist(), [f"{100 * rate:g} %" for rate in ticks], fontsize=8)
+    low, high = normal_deviate(np.array([max(min(lowest, ticks[0]), _LOWEST_ERROR), _HIGHEST_ERROR]))
+    axis.set_view_interval(low - 0.1, high, ignore=True)
 
 
 def _value(row: Measure) -> str:

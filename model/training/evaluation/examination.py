@@ -21,15 +21,16 @@ from model.training.detection.scenes import read_scenes
 from model.training.evaluation.protocols import Protocols, measure_protocols
 from model.training.evaluation.report import EvaluationReport
 from model.training.evaluation.subjects import (
+    ARCFACE,
     DeviceChoice,
+    PackSubjects,
     Subject,
     SubjectError,
     checkpoint_folder,
     open_checkpoint,
     open_on,
-    open_pack,
 )
-from model.training.evaluation.validation import BATCH_SIZE, evaluate
+from model.training.evaluation.validation import BATCH_SIZE, PredictOn, evaluate_aligned
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +109,16 @@ def _examine_pack(request: Request) -> EvaluationReport:
     folder = _pack_folder(request.target)
     pack = read_pack(folder)
     verify_pack(folder, pack)
-    subject = open_pack(folder, pack, request.device, request.num_threads)
-    if subject is None:
-        note = "no analyzer takes crops in the validation sets' alignment"
-        report = EvaluationReport(f"{pack.name} {pack.version}", request.command, notes=(note,))
-    else:
-        report = _measured(subject, request)
+    subjects = PackSubjects(folder, pack, request.device, request.num_threads)
+    report = EvaluationReport(subjects.name, request.command)
+    if request.data is not None:
+        report = _on_sets(report, subjects.predict_on, request)
+    if request.protocols:
+        arcface = subjects.on(ARCFACE)
+        if arcface is None:
+            raise SubjectError(f"{pack.name} takes no {ARCFACE} crops, and the verification sets hold such")
+        report = _by_protocols(report, arcface, request)
+    report = report.extended(notes=subjects.notes())
     if request.data is None:
         return report
     session = open_on(folder / pack.detector.file, request.device, request.num_threads)
@@ -136,18 +141,25 @@ def _pack_folder(target: str) -> Path:
 def _measured(subject: Subject, request: Request) -> EvaluationReport:
     report = EvaluationReport(subject.name, request.command)
     if request.data is not None:
-        report = evaluate(
-            subject.predict,
-            request.data,
-            model=subject.name,
-            command=request.command,
-            limit=request.limit,
-            batch_size=request.batch_size,
-        )
-    if request.protocols:
-        found = measure_protocols(subject, request.protocols, request.batch_size)
-        report = report.extended(found.measures, found.notes, found.curves)
-    return report.extended(notes=subject.notes)
+        report = _on_sets(report, lambda _alignment: subject.predict, request)
+    return _by_protocols(report, subject, request) if request.protocols else report
+
+
+def _on_sets(report: EvaluationReport, predict_on: PredictOn, request: Request) -> EvaluationReport:
+    assert request.data is not None
+    return evaluate_aligned(
+        predict_on,
+        request.data,
+        model=report.model,
+        command=report.command,
+        limit=request.limit,
+        batch_size=request.batch_size,
+    )
+
+
+def _by_protocols(report: EvaluationReport, subject: Subject, request: Request) -> EvaluationReport:
+    found = measure_protocols(subject, request.protocols, request.batch_size)
+    return report.extended(found.measures, found.notes, found.curves)
 
 
 def _with_detection(report: EvaluationReport, detector: Detector, request: Request) -> EvaluationReport:

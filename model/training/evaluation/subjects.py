@@ -36,7 +36,6 @@ class Subject:
     Attributes:
         name: what the report calls it.
         predict: uint8 (N, S, S, 3) RGB crops of any side to answers by task.
-        notes: what of it could not be asked.
         embed: the embedding alone, float32 (N, D), before it is brought to unit length where `unit_length` is False;
             None for what answers none.
         unit_length: whether `embed` gives rows of unit length, as a pack does; a length says how sure a network is,
@@ -45,7 +44,6 @@ class Subject:
 
     name: str
     predict: Predict
-    notes: tuple[str, ...] = ()
     embed: Embed | None = None
     unit_length: bool = True
 
@@ -105,11 +103,6 @@ def open_pack(
         SessionError: if a graph does not load, or CUDA was asked for and cannot be had.
     """
     parts = [part for part in pack.analyzers if part.alignment == alignment]
-    notes = tuple(
-        f"{part.file}: takes {part.alignment} crops and the sets hold {alignment} ones, left out"
-        for part in pack.analyzers
-        if part not in parts
-    )
     if not parts:
         return None
     asks = [_ask(open_on(folder / part.file, device, num_threads), part.side_px, part.tasks) for part in parts]
@@ -120,7 +113,42 @@ def open_pack(
     embed = next(
         (_only_embedding(ask) for ask, part in zip(asks, parts, strict=True) if "embedding" in part.tasks), None
     )
-    return Subject(f"{pack.name} {pack.version}", predict, notes, embed)
+    return Subject(f"{pack.name} {pack.version}", predict, embed)
+
+
+class PackSubjects:
+    """A pack's analyzers, grouped by the alignment of the crops that they take, and opened when a set first asks."""
+
+    def __init__(self, folder: Path, pack: Pack, device: DeviceChoice = "auto", num_threads: int = 1) -> None:
+        self.name = f"{pack.name} {pack.version}"
+        self._folder, self._pack, self._device, self._num_threads = folder, pack, device, num_threads
+        self._opened: dict[str, Subject | None] = {}
+
+    def on(self, alignment: str) -> Subject | None:
+        """The analyzers that take crops of this alignment; None where there is none.
+
+        Raises:
+            SessionError: if a graph does not load, or CUDA was asked for and cannot be had.
+        """
+        if alignment not in self._opened:
+            taken = next((part.alignment for part in self._pack.analyzers if part.alignment == alignment), None)
+            self._opened[alignment] = (
+                None if taken is None else open_pack(self._folder, self._pack, self._device, self._num_threads, taken)
+            )
+        return self._opened[alignment]
+
+    def predict_on(self, alignment: str) -> Predict | None:
+        """The same, as `validation.evaluate_aligned` asks for it."""
+        subject = self.on(alignment)
+        return None if subject is None else subject.predict
+
+    def notes(self) -> tuple[str, ...]:
+        """A line for every analyzer whose crops no set held."""
+        return tuple(
+            f"{part.file}: takes {part.alignment} crops and no set holds such, left out"
+            for part in self._pack.analyzers
+            if part.alignment not in self._opened
+        )
 
 
 def open_on(model: Path, device: DeviceChoice, num_threads: int = 1) -> Session:

@@ -9,11 +9,12 @@ from typing import Final
 from rich.table import Table
 from rich.text import Text
 
+from model.training.evaluation.bins import SUFFIX
 from model.training.evaluation.groups import ALL
+from model.training.evaluation.ijb.layout import NAMES
 from model.training.evaluation.report import EvaluationReport, Measure
 
 _SHARES: Final = ("accuracy", "balanced", "eer", "recall", "tar", "within")
-_PUBLISHED: Final = ("accuracy_10fold_grid", "tar")  # as many decimals as the field reports
 # Told in full by the report and the pictures; 40 attributes and every class's recall would bury the rest.
 _DETAILS: Final = ("recall_", "accuracy_", "balanced_accuracy_", "threshold_")
 _KEPT: Final = (
@@ -42,12 +43,10 @@ def tables(report: EvaluationReport) -> Iterator[Table]:
         yield _by_group(report)
 
 
-def shown(metric: str, value: float) -> str:
+def shown(metric: str, value: float, decimals: int = 1) -> str:
     """A figure as a person reads it: shares in per cent, years as years, anything else as it is."""
-    if metric.startswith(_PUBLISHED):
-        return f"{100 * value:.2f} %"
     if metric.startswith(_SHARES):
-        return f"{100 * value:.1f} %"
+        return f"{100 * value:.{decimals}f} %"
     if metric.startswith("fmr_at"):
         return f"{100 * value:.3f} %"
     return f"{value:.2f} years" if metric.endswith("_years") else f"{value:.3f}"
@@ -64,7 +63,9 @@ def _overall(report: EvaluationReport) -> Table:
         if last not in ("", measure.dataset):
             table.add_section()
         last = measure.dataset
-        value = shown(measure.metric, measure.value)
+        # As many decimals as the field reports of these sets.
+        published = measure.dataset.endswith(SUFFIX) or measure.dataset in NAMES
+        value = shown(measure.metric, measure.value, 2 if published else 1)
         table.add_row(measure.task, measure.metric, measure.dataset, value, f"{measure.num_samples:,}")
     return table
 

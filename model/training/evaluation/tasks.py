@@ -20,7 +20,7 @@ from model.training.evaluation.classification import (
     score_attributes,
 )
 from model.training.evaluation.groups import ALL, DECADES, decade_of, groups_of
-from model.training.evaluation.regression import age_error
+from model.training.evaluation.regression import age_error, epsilon_error
 from model.training.evaluation.report import Confusion, Measure
 
 Outputs = Mapping[str, NDArray[np.float32]]
@@ -111,7 +111,15 @@ def _age_measures(
         measures += [
             Measure("age", name, value, table.dataset, error.num_samples, group) for name, value in values.items()
         ]
-    return measures
+    return measures + _epsilon_measures(years_N, table)
+
+
+def _epsilon_measures(years_N: NDArray[np.float32], table: FaceTable) -> list[Measure]:
+    """CLAP's own error, where a set says how far people's guesses of each age lay apart."""
+    if table.age_sigma is None or not (np.isfinite(table.age_sigma) & np.isfinite(table.age)).any():
+        return []
+    error, number = epsilon_error(years_N, table.age, table.age_sigma)
+    return [Measure("age", "epsilon_error", error, table.dataset, number)]
 
 
 def _age_confusion(years_N: NDArray[np.float32], table: FaceTable) -> Confusion:

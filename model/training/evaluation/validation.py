@@ -4,6 +4,7 @@ Holds the way from a data folder and something that predicts to a report. Never 
 trains on what it reads. Shape suffixes: N faces; S crop side; P pairs.
 """
 
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from model.training.dataset import DataError, FaceTable, read_faces
+from model.training.dataset import ALIGNMENT, DataError, FaceTable, read_faces
 from model.training.encoded_images import Images
 from model.training.evaluation.matching import Matching, measure_all_pairs, measure_pairs
 from model.training.evaluation.pairs import PairList, few_pairs, read_pairs
@@ -25,8 +26,12 @@ from model.training.evaluation.tasks import labelled_tasks, measure_tasks
 
 # uint8 (N, S, S, 3) RGB aligned crops to float32 answers by task, as a pack's analyzer gives them.
 Predict = Callable[[NDArray[np.uint8]], Mapping[str, NDArray[np.float32]]]
+# Who answers crops in an alignment, of those that a set's files state; None if nobody takes them.
+PredictOn = Callable[[str], Predict | None]
 
 SETS: Final = ("lfw", "celeba", "utkface", "fer2013")
+_VALIDATION: Final = "val"
+_FILE: Final = re.compile(r"(?P<name>.+?)-(?P<split>val|test)(-\d\d+)?\.parquet")
 _NOT_FACES: Final = "detection"  # its boxes are the detector's evaluation's
 BATCH_SIZE: Final = 32
 
@@ -60,13 +65,36 @@ def evaluate(
     batch_size: int = BATCH_SIZE,
     cache: Path | None = None,
 ) -> EvaluationReport:
+    """Measures a model that takes the crops of every set, whatever their side and alignment; see `evaluate_aligned`."""
+    return evaluate_aligned(
+        lambda _alignment: predict,
+        data,
+        model=model,
+        command=command,
+        limit=limit,
+        batch_size=batch_size,
+        cache=cache,
+    )
+
+
+def evaluate_aligned(
+    predict_on: PredictOn,
+    data: Path,
+    *,
+    model: str,
+    command: str,
+    limit: int | None = None,
+    batch_size: int = BATCH_SIZE,
+    cache: Path | None = None,
+) -> EvaluationReport:
     """Measures all that a model answers and the sets label.
 
-    Every `NAME-val.parquet` in the folder is a set, one's own beside the known four; what its columns label decides
-    what is measured, and a known set that is absent is left out with a note.
+    Every `NAME-val.parquet` in the folder is a set, one's own beside the known four, and every `NAME-test.parquet` is
+    one called `NAME-test`; what its columns label decides what is measured, and a known set that is absent is left out
+    with a note.
 
     Args:
-        predict: the model: uint8 (N, 112, 112, 3) RGB crops in the ArcFace alignment to answers by task.
+        predict_on: who answers crops of the alignment that a set's files state; None leaves that set out with a note.
         data: the folder with the parquet files and `NAME-val-pairs.csv`.
         model: what the report calls it.
         command: what made the report, as one would type it.
@@ -78,16 +106,20 @@ def evaluate(
         DataError: if the folder holds no validation set, or one is unreadable.
         EvaluationError: if an answer has the wrong length or is not finite.
     """
-    names, found = find_sets(data), _Findings()
-    found.notes += [f"{name}: not in {data}, left out" for name in SETS if name not in names]
+    sets, found = find_measured(data), _Findings()
+    known = {name for name, _ in sets}
+    found.notes += [f"{name}: not in {data}, left out" for name in SETS if name not in known]
     if limit is not None:
         found.notes.append(f"a quick look at no more than about {limit} images a set: the figures are rough")
     with progress_bars() as progress:
-        for name in names:
-            table = read_faces(data, name, "val", cache)
-            pairs = read_pairs(data, name, table.names)
-            if limit is not None:
-                table, pairs = _few(table, pairs, limit)
+        for name, split in sets:
+            table, pairs = _read_set(data, name, split, limit, cache)
+            predict = predict_on(table.alignment)
+            if table.alignment != ALIGNMENT:
+                found.notes.append(f"{table.dataset}: holds {table.alignment} crops of {table.images.shape[1]} pixels")
+            if predict is None:
+                found.notes.append(f"{table.dataset}: nothing in the model takes such crops, left out")
+                continue
             _measure_set(predict, table, pairs, batch_size, found, progress)
     return EvaluationReport(
         model, command, tuple(found.measures), tuple(found.confusions), tuple(found.curves), tuple(found.notes)
@@ -98,15 +130,30 @@ def find_sets(data: Path) -> tuple[str, ...]:
     """Names of the validation sets in a folder: the known four first, then others by name.
 
     Raises:
-        DataError: if there is no folder, or no set in it.
+        DataError: if there is no folder, or no validation set in it.
     """
-    if not data.is_dir():
-        raise DataError(f"no data folder at {data}")
-    files = [*data.glob("*-val.parquet"), *data.glob("*-val-[0-9][0-9].parquet")]
-    found = {file.name.rsplit("-val", 1)[0] for file in files} - {_NOT_FACES}
+    found = {name for name, split in _parts(data) if split == _VALIDATION}
     if not found:
         raise DataError(f"{data} holds no NAME-val.parquet to evaluate on")
     return (*(name for name in SETS if name in found), *sorted(found - set(SETS)))
+
+
+def find_measured(data: Path) -> tuple[tuple[str, str], ...]:
+    """Names and splits of all that an evaluation measures: the validation sets, then the test sets by name.
+
+    Raises:
+        DataError: if there is no folder, or neither in it.
+    """
+    tested = sorted(part for part in _parts(data) if part[1] != _VALIDATION)
+    validated = () if tested and not any(split == _VALIDATION for _, split in _parts(data)) else find_sets(data)
+    return (*((name, _VALIDATION) for name in validated), *tested)
+
+
+def _parts(data: Path) -> set[tuple[str, str]]:
+    if not data.is_dir():
+        raise DataError(f"no data folder at {data}")
+    matches = (_FILE.fullmatch(file.name) for file in data.glob("*.parquet"))
+    return {(match["name"], match["split"]) for match in matches if match is not None and match["name"] != _NOT_FACES}
 
 
 def predict_all(
@@ -129,6 +176,16 @@ def predict_all(
         if progress is not None:
             progress(len(batch))
     return {task: np.concatenate(answers) for task, answers in parts.items()}
+
+
+def _read_set(
+    data: Path, name: str, split: str, limit: int | None, cache: Path | None
+) -> tuple[FaceTable, PairList | None]:
+    table = read_faces(data, name, split, cache)
+    pairs = read_pairs(data, name, table.names, split)
+    if split != _VALIDATION:
+        table = replace(table, dataset=f"{name}-{split}")
+    return (table, pairs) if limit is None else _few(table, pairs, limit)
 
 
 def _measure_set(
@@ -196,6 +253,7 @@ def _rows(table: FaceTable, rows: Sequence[int]) -> FaceTable:
         expression=table.expression[chosen],
         attributes=table.attributes[chosen],
         teacher=table.teacher[chosen],
+        age_sigma=None if table.age_sigma is None else table.age_sigma[chosen],
     )
 
 

@@ -40,19 +40,20 @@ class Oracle:
 
     answers: Mapping[str, NDArray[np.float32]]
     batches: list[int] = field(default_factory=list)
+    side_px: int = SIDE_PX
 
     def __call__(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         assert images.dtype == np.uint8
-        assert images.shape[1:] == (SIDE_PX, SIDE_PX, 3)
+        assert images.shape[1:] == (self.side_px, self.side_px, 3)
         self.batches.append(len(images))
         numbers = images[:, 50, 50, 0].astype(int) * 256 + images[:, 50, 50, 1]
         return {task: answer[numbers] for task, answer in self.answers.items()}
 
 
-def crop(number: int) -> bytes:
+def crop(number: int, side_px: int = SIDE_PX) -> bytes:
     """A lossless WebP of one colour, red and green being the number's two bytes."""
     file = io.BytesIO()
-    Image.new("RGB", (SIDE_PX, SIDE_PX), (number // 256, number % 256, 77)).save(file, "WEBP", lossless=True)
+    Image.new("RGB", (side_px, side_px), (number // 256, number % 256, 77)).save(file, "WEBP", lossless=True)
     return file.getvalue()
 
 
@@ -62,15 +63,24 @@ def write_set(
     num_rows: int,
     labels: Mapping[str, Sequence[object]],
     pairs: Sequence[tuple[int, int, int, int]] | None = None,
+    *,
+    split: str = "val",
+    form: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes `{dataset}-val.parquet`, rows numbered from 0, and its pairs (fold, row a, row b, same), if any."""
+    """Writes `{dataset}-{split}.parquet`, rows numbered from 0, and its pairs (fold, row a, row b, same), if any.
+
+    A label `age_sigma` adds that column; `form` is the file's own metadata, of which `mien.side_px` sizes the crops.
+    """
     none = [None] * num_rows
-    columns = {name: list(labels.get(name, none)) for name in _SCHEMA.names}
+    schema = _SCHEMA.append(pa.field("age_sigma", pa.float32())) if "age_sigma" in labels else _SCHEMA
+    columns = {name: list(labels.get(name, none)) for name in schema.names}
     columns["name"] = [f"{number}.jpg" for number in range(num_rows)]
-    columns["image"] = [crop(number) for number in range(num_rows)]
-    pq.write_table(pa.table(columns, schema=_SCHEMA), folder / f"{dataset}-val.parquet")
+    side_px = int((form or {}).get("mien.side_px", SIDE_PX))
+    columns["image"] = [crop(number, side_px) for number in range(num_rows)]
+    table = pa.table(columns, schema=schema.with_metadata(dict(form or {})))
+    pq.write_table(table, folder / f"{dataset}-{split}.parquet")
     if pairs is not None:
-        with (folder / f"{dataset}-val-pairs.csv").open("w", newline="") as file:
+        with (folder / f"{dataset}-{split}-pairs.csv").open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["fold", "name_a", "name_b", "same"])
             writer.writerows((fold, f"{a}.jpg", f"{b}.jpg", same) for fold, a, b, same in pairs)

@@ -12,11 +12,12 @@ from model.detector.checkpoint import OperatingPoint, save_detector
 from model.detector.config import DetectorConfig
 from model.detector.network import DetectorNetwork
 from model.network import MultiTaskNetwork
+from model.runtime.pack import read_pack
 from model.training.cli import main
 from model.training.evaluation.examination import kind_of
 from model.training.evaluation.report import read_report
 from model.training.evaluation.subjects import open_checkpoint, open_pack, resized
-from tests.model.networks import TINY
+from tests.model.networks import SMALL, TINY
 from tests.model.training.evaluation.sets import write_scenes, write_set
 from tests.packs import build_pack
 
@@ -160,13 +161,54 @@ def test_a_pack_whose_files_differ_is_refused(data: Path, tmp_path: Path) -> Non
 
 def test_an_analyzer_of_another_alignment_is_not_asked(tmp_path: Path) -> None:
     """A pack whose analyzers all take other crops has no subject: its figures would mean nothing."""
-    from model.runtime.pack import read_pack
-
     folder = build_pack(tmp_path / "tiny-pack")
     pack = read_pack(folder)
     celeba = tuple(part.model_copy(update={"alignment": "celeba"}) for part in pack.analyzers)
     assert open_pack(folder, pack) is not None
     assert open_pack(folder, pack.model_copy(update={"analyzers": celeba})) is None
+
+
+def test_each_analyzer_of_a_pack_is_measured_on_its_own_crops(tmp_path: Path) -> None:
+    """Two analyzers of one pack, one in CelebA's alignment: each answers the sets that hold its crops, no others."""
+    folder = build_pack(tmp_path / "tiny-pack")
+    pack = read_pack(folder)
+    first = pack.analyzers[0].model_copy(update={"tasks": ("age",), "labels": {}, "embedding_dim": None})
+    second = first.model_copy(update={"tasks": ("attributes",), "alignment": "celeba"})
+    two = pack.model_copy(update={"analyzers": (first, second), "embedding_space": None, "verification": None})
+    (folder / "pack.json").write_text(two.model_dump_json())
+    labels: dict[str, list[object]] = {"age": [1.0] * 4, "attributes": [[1] * 40] * 4}
+    write_set(tmp_path, "mine", 4, labels)
+    result = _run(folder, "--data", tmp_path, "--out", tmp_path / "without")
+    assert result.exit_code == 0, result.output
+    report = read_report(tmp_path / "without" / "report.json")
+    assert {(row.task, row.dataset) for row in report.measures} == {("age", "mine")}
+    assert f"{second.file}: takes celeba crops and no set holds such, left out" in report.notes
+    write_set(tmp_path, "celeba", 4, labels, form={"mien.side_px": "224", "mien.alignment": "celeba"})
+    assert _run(folder, "--data", tmp_path, "--out", tmp_path / "with").exit_code == 0
+    report = read_report(tmp_path / "with" / "report.json")
+    assert {(row.task, row.dataset) for row in report.measures} == {("age", "mine"), ("attributes", "celeba")}
+    assert not any("left out" in note and "takes" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("family", ["faer attributes", "ir age", "ir-se gender", "ir race", "ir", "swinface"])
+def test_a_network_of_any_family_and_side_is_measured(family: str, tmp_path: Path) -> None:
+    """Crops of 112 pixels are brought to the network's side, and every task that it answers has figures."""
+    torch.manual_seed(0)
+    network = MultiTaskNetwork(SMALL[family])
+    save(tmp_path / "ema", network)
+    labels: dict[str, list[object]] = {
+        "identity": [f"my:{number // 4}" for number in range(NUM)],
+        "age": [float(number) for number in range(NUM)],
+        "gender": [number % 2 for number in range(NUM)],
+        "race": [number % 5 for number in range(NUM)],
+        "expression": [number % 7 for number in range(NUM)],
+        "attributes": [[number % 2] * 40 for number in range(NUM)],
+    }
+    write_set(tmp_path, "my", NUM, labels)
+    result = _run(tmp_path / "ema", "--data", tmp_path, "--out", tmp_path / "report")
+    assert result.exit_code == 0, result.output
+    report = read_report(tmp_path / "report" / "report.json")
+    assert {row.task for row in report.measures} == set(Analyzer(network).tasks)
 
 
 def test_crops_are_brought_to_the_networks_side() -> None:

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.training.evaluation.curves import draw_report
+from model.training.evaluation.curves import draw_det, draw_report, draw_roc, normal_deviate
 from model.training.evaluation.history import HistoryError, draw_training, read_rows, running_mean
-from model.training.evaluation.report import EvaluationReport, Measure
+from model.training.evaluation.report import EvaluationReport, Measure, VerificationCurve
+from model.training.evaluation.verification import error_curve
 from tests.model.training.evaluation.examples import REPORT
 
 
@@ -82,3 +83,29 @@ def test_the_running_mean_makes_up_nothing_beyond_the_ends() -> None:
     """The mean of what there is: by hand for a window of three."""
     assert running_mean(np.array([1.0, 2.0, 6.0, 4.0]), 3) == pytest.approx([1.5, 3, 4, 5])
     assert running_mean(np.array([1.0, 2.0]), 1) == pytest.approx([1, 2])
+
+
+def test_a_normal_deviate_is_the_quantile_of_the_standard_normal() -> None:
+    """Half is 0, and every rate is what scipy says, out to one in a hundred million."""
+    from scipy.stats import norm
+
+    rates = np.array([1e-8, 1e-6, 1e-3, 0.05, 0.5, 0.6, 0.999])
+    np.testing.assert_allclose(normal_deviate(rates), norm.ppf(rates), rtol=1e-9, atol=1e-12)
+    assert normal_deviate(np.array([0.5]))[0] == 0
+
+
+def test_normally_distributed_scores_draw_a_straight_line(tmp_path: Path) -> None:
+    """Both errors of two normal scores of one width have deviates whose sum is everywhere the same."""
+    rng = np.random.default_rng(0)
+    curve = error_curve(rng.normal(0, 0.1, 200_000), rng.normal(0.3, 0.1, 200_000), 64)
+    some = (curve.fmr > 1e-3) & (curve.fnmr > 1e-3) & (curve.fnmr < 1)
+    sums = normal_deviate(curve.fmr[some]) + normal_deviate(curve.fnmr[some])
+    assert sums == pytest.approx(np.full(some.sum(), -3), abs=0.06)
+
+
+@pytest.mark.parametrize("fnmr", [(0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (1e-6, 1e-7, 0.0)])
+def test_curves_without_an_error_to_show_are_drawn_all_the_same(fnmr: tuple[float, ...], tmp_path: Path) -> None:
+    """Nobody refused, everybody refused, and rates under every tick: axes and legend, and no warning."""
+    curve = VerificationCurve("ijbc", "all", 1000, 50, (1e-6, 0.1, 1.0), fnmr, (0.9, 0.7, -1.0))
+    assert _is_drawn(draw_det([curve], tmp_path / "det.png"))
+    assert _is_drawn(draw_roc([curve], tmp_path / "roc.png"))

@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,14 @@ from numpy.typing import NDArray
 from model.runtime.labels import ATTRIBUTES
 from model.training.dataset import DataError
 from model.training.evaluation.report import EvaluationReport
-from model.training.evaluation.validation import EvaluationError, evaluate, find_sets, predict_all
+from model.training.evaluation.validation import (
+    EvaluationError,
+    evaluate,
+    evaluate_aligned,
+    find_measured,
+    find_sets,
+    predict_all,
+)
 from tests.model.training.evaluation.sets import Oracle, write_set
 
 NUM_PEOPLE = 10
@@ -184,3 +192,67 @@ def test_a_folder_without_sets_is_a_data_error(tmp_path: Path) -> None:
     (tmp_path / "detection-val.parquet").touch()
     with pytest.raises(DataError, match=r"holds no NAME-val\.parquet"):
         find_sets(tmp_path)
+
+
+def test_a_test_split_is_measured_beside_the_validation_set(tmp_path: Path) -> None:
+    """CelebA's published figures are of its test partition: it is a set of its own in the report."""
+    write_set(tmp_path, "celeba", 12, {"age": [1.0] * 12})
+    write_set(tmp_path, "celeba", 20, {"age": [8.0] * 20}, split="test")
+    oracle = Oracle({"age": np.full(20, 5, np.float32)})
+    report = evaluate(oracle, tmp_path, model="oracle", command="by hand")
+    assert report.value("age", "mae_years", "celeba") == 4
+    assert report.value("age", "mae_years", "celeba-test") == 3
+    assert find_sets(tmp_path) == ("celeba",)
+    assert find_measured(tmp_path) == (("celeba", "val"), ("celeba", "test"))
+
+
+def test_a_test_split_alone_is_enough_to_measure(tmp_path: Path) -> None:
+    """A folder without validation rows is measured on its test rows, cut into files or not."""
+    write_set(tmp_path, "rafdb", 7, {"expression": list(range(7))}, split="test-00")
+    write_set(tmp_path, "rafdb", 7, {"expression": list(range(7))}, split="test-01")
+    report = evaluate(Oracle({"expression": np.eye(7, dtype=np.float32)}), tmp_path, model="o", command="c")
+    assert report.value("expression", "accuracy", "rafdb-test") == 1
+    assert report.measures[0].num_samples == 14
+    with pytest.raises(DataError, match=r"holds no NAME-val\.parquet"):
+        find_sets(tmp_path)
+
+
+def test_apparent_ages_are_measured_by_their_own_deviations(tmp_path: Path) -> None:
+    """CLAP's error by its formula, row by row, over the rows that have a deviation."""
+    ages, sigmas = [20.0, 30.0, 40.0, 50.0], [2.0, 5.0, 0.5, None]
+    write_set(tmp_path, "clap", 4, {"age": ages, "age_sigma": sigmas})
+    oracle = Oracle({"age": np.array([22, 30, 43, 90], np.float32)})
+    report = evaluate(oracle, tmp_path, model="oracle", command="by hand")
+    expected = [1 - math.exp(-(2.0**2) / (2 * 2.0**2)), 0.0, 1 - math.exp(-(3.0**2) / (2 * 0.5**2))]
+    assert report.value("age", "epsilon_error", "clap") == pytest.approx(sum(expected) / 3)
+    assert report.value("age", "mae_years", "clap") == pytest.approx((2 + 0 + 3 + 40) / 4)
+    rows = {row.metric: row.num_samples for row in report.measures if row.group == "all"}
+    assert (rows["epsilon_error"], rows["mae_years"]) == (3, 4)
+    few = evaluate(oracle, tmp_path, model="oracle", command="by hand", limit=2)
+    assert few.value("age", "epsilon_error", "clap") == pytest.approx(expected[0])
+
+
+def test_crops_of_another_side_are_asked_for_as_they_are(tmp_path: Path) -> None:
+    """A set of 224-pixel crops in CelebA's alignment reaches the model whole, and the report says what it holds."""
+    form = {"mien.side_px": "224", "mien.alignment": "celeba"}
+    write_set(tmp_path, "celeba", 5, {"age": [1.0] * 5}, form=form)
+    oracle = Oracle({"age": np.full(5, 2, np.float32)}, side_px=224)
+    report = evaluate(oracle, tmp_path, model="oracle", command="by hand")
+    assert report.value("age", "mae_years", "celeba") == 1
+    assert "celeba: holds celeba crops of 224 pixels" in report.notes
+
+
+def test_each_set_is_answered_by_who_takes_its_alignment(tmp_path: Path) -> None:
+    """Two sets, two models; crops that nobody takes are left out with a line."""
+    write_set(tmp_path, "mine", 4, {"age": [1.0] * 4})
+    write_set(tmp_path, "celeba", 4, {"age": [1.0] * 4}, form={"mien.alignment": "celeba"})
+    write_set(tmp_path, "wild", 4, {"age": [1.0] * 4}, form={"mien.alignment": "none"})
+    models = {alignment: Oracle({"age": np.full(4, years, np.float32)}) for alignment, years in _TAKEN.items()}
+    report = evaluate_aligned(models.get, tmp_path, model="two", command="by hand")
+    assert report.value("age", "mae_years", "mine") == 2
+    assert report.value("age", "mae_years", "celeba") == 5
+    assert "wild: nothing in the model takes such crops, left out" in report.notes
+    assert not any(row.dataset == "wild" for row in report.measures)
+
+
+_TAKEN = {"arcface-5pt": 3, "celeba": 6}
