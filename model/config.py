@@ -34,6 +34,7 @@ __all__ = [
 SWINFACE: Final = NetworkConfig(
     backbone=SwinConfig(),
     fusion=FusionConfig(),
+    linear_std=0.02,
     groups=(
         GroupConfig("gender", ("gender",)),
         GroupConfig("age", ("age", "young")),
@@ -116,6 +117,7 @@ FAER_ATTRIBUTES: Final = NetworkConfig(
     embedding_dim=None,
     attribute_form="single",
     pixels="imagenet",
+    linear_std=0.02,
 )
 FAER_EXPRESSION: Final = NetworkConfig(
     backbone=ConvNeXtConfig(),
@@ -123,6 +125,7 @@ FAER_EXPRESSION: Final = NetworkConfig(
     groups=(GroupConfig("expression", ("expression",)),),
     embedding_dim=None,
     pixels="imagenet",
+    linear_std=0.02,
 )
 
 # Residual units a stage of face_analysis_pytorch's trunks (MIT), by depth.

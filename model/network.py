@@ -30,6 +30,10 @@ class MultiTaskNetwork(nn.Module):
         self.backbone = build_trunk(config.backbone)
         self.recognition = build_recognition(config)
         self.groups = build_head(config)
+        if config.linear_std is not None:
+            for part in (self.recognition, self.groups):
+                if part is not None:
+                    _initialise_linear(part, config.linear_std)
 
     def forward(self, images_BCHW: Tensor) -> dict[str, Tensor]:
         """Answers every task of the configuration.
@@ -84,3 +88,11 @@ class MultiTaskNetwork(nn.Module):
     def num_parameters(self) -> int:
         """How many numbers are learnt."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+
+def _initialise_linear(part: nn.Module, std: float) -> None:
+    for module in part.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=std)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

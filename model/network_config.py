@@ -119,6 +119,8 @@ class NetworkConfig:
         fc_dim: width of a fusion group's two fully connected layers.
         dropout: after each of them.
         batch_norm_eps: of every batch norm (SwinFace: 2e-5).
+        linear_std: what the linear layers behind the trunk start from: a truncated normal of this deviation, biases 0
+            (SwinFace: 0.02); None is PyTorch's own.
         age_offset_years: years = offset + scale * the age layer's output: an untrained head answers a likely age.
         age_scale_years: as above; 0 and 1 give the layer's own output, as SwinFace has it.
         age_form: `years` is one number; `ordinal` is a logit a rank, rank k asking whether the face is older than k
@@ -146,6 +148,7 @@ class NetworkConfig:
     num_age_ranks: int = 100
     attribute_form: Literal["pairs", "single"] = "pairs"
     pixels: Pixels = "symmetric"
+    linear_std: float | None = None
 
     def __post_init__(self) -> None:
         _check_choice("head", self.head, get_args(Head))

@@ -186,7 +186,7 @@ def test_old_files_mean_what_they_meant() -> None:
     del stored["backbone"]["kind"]
     for name in ("head", "recognition", "recognition_dropout", "answers_embedding", "age_form", "num_age_ranks"):
         del stored[name]
-    del stored["attribute_form"], stored["pixels"]
+    del stored["attribute_form"], stored["pixels"], stored["linear_std"]
     stored["fusion"] = {name: stored["fusion"][name] for name in ("widths", "reduction", "pool")}
     assert NetworkConfig.from_json(json.dumps(stored)) == TINY
     assert isinstance(NetworkConfig.from_json(json.dumps(stored)).backbone, SwinConfig)

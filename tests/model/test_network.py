@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from model.config import (
@@ -174,3 +175,22 @@ def test_gender_stands_for_male_with_single_attributes() -> None:
     lead = answers["gender"][:, 1] - answers["gender"][:, 0]
     assert answers["attributes"].shape == (2, 40)
     torch.testing.assert_close(answers["attributes"][:, ATTRIBUTES.index("male")], lead)
+
+
+def test_linear_layers_start_as_configured() -> None:
+    """With a deviation every linear layer behind the trunk starts from it, biases at 0; the trunk is untouched."""
+    networks = []
+    for linear_std in (None, 0.02):
+        torch.manual_seed(0)
+        networks.append(MultiTaskNetwork(replace(TINY, linear_std=linear_std, fc_dim=64)))
+    plain, small = networks
+    for name, module in small.named_modules():
+        if isinstance(module, nn.Linear) and not name.startswith("backbone."):
+            assert float(module.weight.detach().abs().max()) < 0.12, name
+            assert module.bias is None or bool(module.bias.eq(0).all()), name
+    trunk = small.get_submodule("groups.demographic.trunk.3")
+    assert isinstance(trunk, nn.Linear)
+    assert float(trunk.weight.detach().std()) == pytest.approx(0.02, rel=0.05)
+    assert all(
+        torch.equal(value, plain.backbone.state_dict()[key]) for key, value in small.backbone.state_dict().items()
+    )

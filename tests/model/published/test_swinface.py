@@ -93,6 +93,18 @@ def test_tmlfa_is_known_by_its_output_layers() -> None:
         from_published(parts, SMALL_SWINFACE)
 
 
+def test_a_pretrained_backbone_stands_alone() -> None:
+    """A network without groups is a pretrained backbone: one part, and the analysis subnets are not expected."""
+    config = replace(SMALL_SWINFACE, groups=())
+    state = _state(config)
+    parts = to_published(state, config)
+    assert set(parts) == {"state_dict_backbone"}
+    assert from_published(parts, config)[1].keys() == state.keys()
+    whole = to_published(_state(SMALL_SWINFACE), SMALL_SWINFACE)
+    with pytest.raises(PublishedError, match="'state_dict_fam' is no part of this checkpoint"):
+        from_published(whole, config)
+
+
 def test_what_is_not_needed_may_be_absent() -> None:
     """Without the derived buffers and the unused `head` a checkpoint reads as with them; there, they are checked."""
     parts = to_published(_state(SMALL_SWINFACE), SMALL_SWINFACE)
