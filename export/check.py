@@ -117,14 +117,15 @@ def compare(
     expected = in_batches(network, inputs_NSSC, 1)
     borders_N = np.zeros(len(inputs_NSSC), np.int64) if wavering is None else np.asarray(wavering(inputs_NSSC))
     worst: dict[Task, float] = dict.fromkeys(expected, 0.0)
+    at_size: dict[int, Answers] = {}
     for size in BATCH_SIZES:
         assert size != TRACED_BATCH
-        got = _answer_at(graph, inputs_NSSC, size, f"at batch size {size}")
+        got = at_size[size] = _answer_at(graph, inputs_NSSC, size, f"at batch size {size}")
         for task, values in expected.items():
             slack_N = borders_N if task == "age" else np.zeros_like(borders_N)
             difference = _difference(task, got, values, size, tolerances[task], slack_N)
             worst[task] = max(worst[task], difference)
-    check_rows(graph, inputs_NSSC, tolerances, borders_N)
+    _check_rows(graph, inputs_NSSC, at_size[1], tolerances, borders_N)
     return GraphCheck(BATCH_SIZES, len(crops_NSSC), worst, int(np.count_nonzero(borders_N)))
 
 
@@ -146,7 +147,16 @@ def check_rows(
     Raises:
         ExportError: naming the task and what is wrong with it.
     """
-    alone = _answer_at(graph, inputs_NSSC, 1, "alone")
+    _check_rows(graph, inputs_NSSC, _answer_at(graph, inputs_NSSC, 1, "alone"), tolerances, borders_N)
+
+
+def _check_rows(
+    graph: Session,
+    inputs_NSSC: NDArray[np.uint8],
+    alone: Answers,
+    tolerances: Mapping[Task, float],
+    borders_N: NDArray[np.integer] | None,
+) -> None:
     _check_kinds(alone, len(inputs_NSSC))
     together = _answer_at(graph, inputs_NSSC, len(inputs_NSSC), "in one batch")
     shuffled = _answer_at(graph, inputs_NSSC[::-1], 3, "in other company")

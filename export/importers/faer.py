@@ -8,7 +8,7 @@ from pathlib import Path
 
 from export.errors import ExportError
 from export.importers.networks import PublishedNetwork, one_each
-from export.importers.published_file import read_published
+from export.importers.published_file import PublishedFile, read_published
 from export.importers.systems import SYSTEMS
 from model.network_config import NetworkConfig
 from model.published.errors import PublishedError
@@ -25,20 +25,21 @@ def read_faer(paths: Sequence[Path], configs: Sequence[NetworkConfig] = ()) -> l
     Raises:
         ExportError: if a file cannot be read, is another system's, or a tensor is missing, extra or misshapen.
     """
-    return [_read(path, config) for path, config in zip(paths, one_each(configs, len(paths)), strict=True)]
+    files = [read_published(path) for path in paths]
+    for file in files:
+        if file.kind != "faer":
+            raise ExportError(f"{file.path}: no FAER checkpoint; it looks like {file.looks_like}")
+    return [_network(file, config) for file, config in zip(files, one_each(configs, len(files)), strict=True)]
 
 
-def _read(path: Path, config: NetworkConfig | None) -> PublishedNetwork:
-    file = read_published(path)
-    if file.kind != "faer":
-        raise ExportError(f"{path}: no FAER checkpoint; it looks like {file.looks_like}")
+def _network(file: PublishedFile, config: NetworkConfig | None) -> PublishedNetwork:
     content = file.content
     saved_whole = isinstance(content, dict) and "state_dict" in content
     tensors = file.part("state_dict") if saved_whole else file.whole()
     try:
         found, state = from_published({"state_dict": tensors}, config)
     except PublishedError as error:
-        raise ExportError(f"{path}: {error}") from error
+        raise ExportError(f"{file.path}: {error}") from error
     # CelebA's own aligned crops, resized straight to the network's side, are what it was trained on.
     origin = SYSTEMS["faer"].origin(file.source)
     return PublishedNetwork(f"faer-{found.tasks[0]}", found, state, origin, alignment="celeba")

@@ -34,7 +34,10 @@ PUBLISHED_ORDER = (
     *("5_o_clock_shadow", "big_lips", "mouth_slightly_open", "mustache", "wearing_lipstick", "no_beard"),
     *("double_chin", "goatee", "wearing_necklace", "wearing_necktie"),
 )
-FULL = ("full_swinface", "full_faer", "full_face_analysis")
+# Seconds: the first test that asks for one imports it, which a busy core may take minutes for.
+FULL = [
+    pytest.param(name, marks=pytest.mark.timeout(900)) for name in ("full_swinface", "full_faer", "full_face_analysis")
+]
 
 
 def noise(side_px: int, num: int = 5) -> NDArray[np.uint8]:
