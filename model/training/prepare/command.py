@@ -173,7 +173,7 @@ def _show(summary: "Summary") -> None:
     table = Table("split", "rows", "files")
     for split, files in summary.files.items():
         last = "" if len(files) == 1 else f" to {files[-1].name}"
-        table.add_row(split, f"{summary.rows[split]:,}", f"{files[0]}{last}")
+        table.add_row(split, f"{summary.rows[split]:,}", f"{files[0].name}{last}")
     left = Table("left out", "rows")
     for reason, count in summary.left_out.most_common():
         left.add_row(reason, f"{count:,}")
@@ -184,4 +184,4 @@ def _show(summary: "Summary") -> None:
         console.print(f"{kept:,} pairs" + (f"; {lost:,} left out with an image of theirs" if lost else ""))
     if summary.left_out:
         console.print(left)
-        console.print(f"each of them by name: {summary.report}")
+        console.print(f"each of them by name: {summary.report}", soft_wrap=True)

@@ -248,7 +248,8 @@ class _Course:
         else:
             shard.add(item.row.name, made, item.row.labels)
         if shard.num_sources == self._job.shard_rows:
-            self._open.pop(item.split).close()
+            shard.close()
+            del self._open[item.split]
 
     def _finish(self, pairs: tuple[Pair, ...]) -> Summary:
         summary = Summary(self._job.out / f"{self._name}-prepare-report.jsonl")

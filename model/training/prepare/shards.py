@@ -8,7 +8,7 @@ import fcntl
 import json
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -80,7 +80,8 @@ class Shard:
 
     def abandon(self) -> None:
         """Gives up: no file is left."""
-        self._writer.close()
+        with suppress(OSError):  # what cannot be written cannot be closed either
+            self._writer.close()
         self._part.unlink(missing_ok=True)
 
     def _write(self) -> None:

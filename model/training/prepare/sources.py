@@ -140,7 +140,7 @@ def read_table(path: Path, needed: Sequence[str], delimiter: str = ",") -> Itera
     # One cell of FER2013's table holds 48 x 48 numbers, under the csv module's limit of 131,072 characters.
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, delimiter=delimiter)
+            reader = csv.reader(file, delimiter=delimiter, skipinitialspace=delimiter != "\t")
             header = [name.strip().lower() for name in next(reader, [])]
             missing = [name for name in needed if name not in header]
             if missing:
