@@ -58,11 +58,23 @@ def shrink(picture: Picture, side_px: int) -> Picture:
     return Picture(np.asarray(smaller, np.uint8), picture.width, picture.height)
 
 
-def needed_side_px(picture: Picture, faces: Sequence[Found], parts: Sequence[AnalyzerPart]) -> int | None:
-    """The longer side at which no crop has to invent pixels; None where the picture is large enough, or whole."""
+def needed_side_px(
+    picture: Picture, faces: Sequence[Found], parts: Sequence[AnalyzerPart], upright_px: int | None = None
+) -> int | None:
+    """The longer side at which no crop has to invent pixels; None where the picture is large enough, or whole.
+
+    Args:
+        picture: that the faces were found on.
+        faces: whose crops are to be cut.
+        parts: the analyzers that they are for.
+        upright_px: side of a further crop by the landmarks; None for none.
+    """
     whole = max(picture.width, picture.height)
     side = max(picture.pixels.shape[:2])
-    largest = max((zoom(_matrix(picture, face, part)) for face in faces for part in parts), default=0.0)
+    matrices = [_matrix(picture, face, part) for face in faces for part in parts]
+    if upright_px is not None:
+        matrices += [_upright_matrix(picture, face, upright_px) for face in faces]
+    largest = max(map(zoom, matrices), default=0.0)
     return min(whole, round(side * largest)) if largest > _ENOUGH and side < whole else None
 
 
@@ -73,7 +85,7 @@ def cut(picture: Picture, face: Found, part: AnalyzerPart) -> NDArray[np.uint8]:
 
 def cut_upright(picture: Picture, face: Found, side_px: int) -> NDArray[np.uint8]:
     """A face's crop by its five landmarks, uint8 (side_px, side_px, 3), whatever alignment the analyzers have."""
-    return warp(picture.pixels, five_point_matrix(face.landmarks / picture.to_full, side_px), side_px)
+    return warp(picture.pixels, _upright_matrix(picture, face, side_px), side_px)
 
 
 def fit(pixels: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
@@ -89,3 +101,7 @@ def _matrix(picture: Picture, face: Found, part: AnalyzerPart) -> NDArray[np.flo
     to_full = picture.to_full
     landmarks, box = face.landmarks / to_full, face.box / np.tile(to_full, 2)
     return crop_matrix(part.alignment, landmarks, box, part.side_px, part.box_scale)
+
+
+def _upright_matrix(picture: Picture, face: Found, side_px: int) -> NDArray[np.float64]:
+    return five_point_matrix(face.landmarks / picture.to_full, side_px)

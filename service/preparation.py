@@ -66,7 +66,8 @@ class Preparation:
         started = time.monotonic()
         indices = self.needed(options)
         parts = [self._parts[index] for index in indices]
-        side_px = needed_side_px(picture, found, parts)
+        has_upright = any(part.alignment == QUALITY_ALIGNMENT for part in parts)
+        side_px = needed_side_px(picture, found, parts, None if has_upright else QUALITY_SIDE_PX)
         if side_px is not None:
             picture = self._decode(data, side_px)
         decoded = time.monotonic()

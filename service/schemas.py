@@ -44,7 +44,8 @@ class AnalyzeQuery(_Rim):
     )
     aligned: bool = Field(
         default=False,
-        description="Each image is one aligned crop: one face, whose box is the image; other sizes are resized.",
+        description="Each image is one crop, aligned as the tasks' analyzer needs it: one face, the box the image; "
+        "other sizes are resized. Tasks of analyzers of different alignments are refused.",
     )
     crops: bool = Field(default=False, description="Each face carries its aligned crop, a JPEG in base64.")
 

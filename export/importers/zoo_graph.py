@@ -51,7 +51,7 @@ def wrap(model: ZooModel, num_columns: int, *, open_batch: bool = False) -> byte
     """
     body = _body(model)
     if open_batch:
-        _open_reshapes(body.graph)
+        _open_reshapes(body.graph, _PREFIX + model.input)
     before, behind = _prelude(model), _POSTLUDES[model.kind](_PREFIX + model.output, num_columns)
     pixels = before.nodes[-1].output[0]
     nodes = [*before.nodes, *_renamed_input(body.graph.node, _PREFIX + model.input, pixels), *behind.nodes]
@@ -158,24 +158,27 @@ def _renamed_input(nodes: Iterable[onnx.NodeProto], old: str, new: str) -> list[
     return renamed
 
 
-def _open_reshapes(graph: onnx.GraphProto) -> None:
-    """Has every reshape to a constant (1, ...) keep its input's first axis: what a trace of one image wrote down.
+def _open_reshapes(graph: onnx.GraphProto, source: str) -> None:
+    """Has every reshape of pixels to a constant (1, ...) keep their first axis: what a trace of one image wrote down.
 
     Right wherever that axis is the batch. Where it is not, the answers no longer hold and the comparison refuses them.
+    Weights are reshaped too in some files (MXNet's slopes of a PReLU), and stay as they are.
     """
     constants = {tensor.name: tensor for tensor in graph.initializer}
-    for node in graph.node:
+    of_pixels = {source}
+    for number, node in enumerate(graph.node):
         if node.op_type == "Constant" and node.attribute[0].name == "value":
             constants[node.output[0]] = node.attribute[0].t
-    for number, node in enumerate(graph.node):
-        if node.op_type != "Reshape" or node.input[1] not in constants:
+        if not of_pixels & set(node.input):
             continue
-        shape = numpy_helper.to_array(constants[node.input[1]]).copy()
-        if len(shape) > 1 and shape[0] == 1:
-            shape[0] = 0  # in a Reshape: as in the input
-            name = f"{_PREFIX}open_batch_{number}"
-            graph.initializer.append(numpy_helper.from_array(shape, name))
-            node.input[1] = name
+        of_pixels.update(node.output)
+        if node.op_type == "Reshape" and node.input[0] in of_pixels and node.input[1] in constants:
+            shape = numpy_helper.to_array(constants[node.input[1]]).copy()
+            if len(shape) > 1 and shape[0] == 1:
+                shape[0] = 0  # in a Reshape: as in the input
+                name = f"{_PREFIX}open_batch_{number}"
+                graph.initializer.append(numpy_helper.from_array(shape, name))
+                node.input[1] = name
 
 
 _POSTLUDES: Final[dict[str, Callable[[str, int], _Part]]] = {"recognition": _recognition, "gender-age": _gender_age}

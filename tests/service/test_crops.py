@@ -76,6 +76,15 @@ def test_a_celeba_crop_asks_for_enough_pixels_of_its_wider_scale(celeba: Analyze
     assert needed_side_px(picture, [face(0, 0, 1500)], [celeba]) is None
 
 
+def test_quality_gets_its_pixels_too(celeba: AnalyzerPart) -> None:
+    """The crop that quality is measured on counts among those that a picture must have enough pixels for."""
+    picture = Picture(np.zeros((500, 500, 3), np.uint8), 2000, 2000)
+    small = celeba.model_copy(update={"side_px": 64})
+    one = face(100, 100, 256)  # 64 pixels of the picture
+    assert needed_side_px(picture, [one], [small]) is None
+    assert needed_side_px(picture, [one], [small], 112) == 500 * 112 / 64
+
+
 def test_a_celeba_crop_shows_the_face_with_room_around_it(celeba: AnalyzerPart) -> None:
     """The eyes of a real face's landmarks stand a little over half way down, as on CelebA's own crops."""
     pixels = np.zeros((400, 400, 3), np.uint8)

@@ -268,6 +268,19 @@ def test_a_batch_that_the_file_fixes_is_opened(tmp_path: Path, dynamic: bool) ->
         open_session(wrap(model, EMBEDDING_DIM)).run({"images": crops})
 
 
+@pytest.mark.parametrize("batch", ["None", 1])
+def test_an_old_file_of_one_row_is_opened_and_its_weights_are_left_alone(tmp_path: Path, batch: int | str) -> None:
+    """In an MXNet file the reshape of pixels to one row is opened, and that of a PReLU's slopes is not."""
+    model = open_model(mxnet_file(tmp_path / "genderage.onnx", batch=batch, reshapes=True))
+    analyzer = to_analyzer(model)
+    crops = known_crops(6, 96, 5)
+    expected = in_batches(original(model), crops, 1)
+    for size in (1, 2, 5):
+        found = in_batches(predict_by(open_session(analyzer.graph)), crops, size)
+        np.testing.assert_allclose(found["gender"], expected["gender"], atol=1e-5)
+        np.testing.assert_allclose(found["age"], expected["age"], atol=1e-3)
+
+
 def test_a_batch_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
     """A graph that mixes its batch into other axes is refused in one line, by its file's name."""
     path = torch_file(tmp_path / "mixed.onnx", flatten=zoo_models._Scrambled(), dynamic=False)

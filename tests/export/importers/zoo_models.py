@@ -94,6 +94,10 @@ class _Old:
         self.weights.append(numpy_helper.from_array(np.asarray(values, np.float32), name))
         return name
 
+    def shape(self, name: str, axes: Sequence[int]) -> str:
+        self.weights.append(numpy_helper.from_array(np.array(axes, np.int64), name))
+        return name
+
     def node(self, op: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
         self.nodes.append(helper.make_node(op, list(inputs), [name], name=name, **attributes))
         return name
@@ -115,6 +119,7 @@ def mxnet_file(
     *,
     inside: str = "scalars",
     batch: int | str = "None",
+    reshapes: bool = False,
     seed: int = 1,
 ) -> Path:
     """A network as MXNet's exporter wrote it.
@@ -126,6 +131,7 @@ def mxnet_file(
         inside: `scalars` normalises pixels by the nodes that InsightFace looks for, `bn_data` by a batch norm of that
             name, `nothing` leaves it to the caller.
         batch: what the file states of its batch.
+        reshapes: flatten by a reshape to one row, and reshape the slopes of the PReLU, too.
         seed: of its weights.
     """
     made = _Old(np.random.default_rng(seed))
@@ -143,15 +149,22 @@ def mxnet_file(
         kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1],
     )  # fmt: skip
     source = made.norm(source, "bn0", 6)
-    source = made.node("PRelu", [source, made.weight("relu0_gamma", np.full((6, 1, 1), 0.25))], "relu0")
+    slopes = made.weight("relu0_gamma", np.linspace(0.1, 0.4, 6).reshape((6,) if reshapes else (6, 1, 1)))
+    if reshapes:
+        slopes = made.node("Reshape", [slopes, made.shape("slopes_shape", (1, 6, 1, 1))], "slopes")
+    source = made.node("PRelu", [source, slopes], "relu0")
     source = made.node("AveragePool", [source], "pool0", kernel_shape=[8, 8], strides=[8, 8])
-    source = made.node("Flatten", [source], "flatten0", axis=1)
+    source = made.node("Dropout", [source], "dropout0", ratio=0.4)
+    if reshapes:
+        source = made.node("Reshape", [source, made.shape("flat_shape", (1, -1))], "flatten0")
+    else:
+        source = made.node("Flatten", [source], "flatten0", axis=1)
     num_flat = 6 * (side_px // 16) ** 2
     weight = made.weight("fc1_weight", made.rng.normal(0, 0.15, (num_columns, num_flat)))
     bias = made.weight("fc1_bias", np.linspace(0.1, 0.4, num_columns))
     made.node("Gemm", [source, weight, bias], "fc1", transB=1, alpha=1.0, beta=1.0)
     pixels = helper.make_tensor_value_info("data", TensorProto.FLOAT, [batch, 3, side_px, side_px])
-    listed = [helper.make_tensor_value_info(each.name, TensorProto.FLOAT, list(each.dims)) for each in made.weights]
+    listed = [helper.make_tensor_value_info(each.name, each.data_type, list(each.dims)) for each in made.weights]
     answer = helper.make_tensor_value_info("fc1", TensorProto.FLOAT, [1, num_columns])
     graph = helper.make_graph(made.nodes, "mxnet_converted_model", [pixels, *listed], [answer], made.weights)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 8)], ir_version=3)
