@@ -141,7 +141,11 @@ class Feeder:
         return torch.where(flipped_B.to(images_BCHW.device)[:, None, None, None], images_BCHW.flip(3), images_BCHW)
 
     def _as_asked(self, images_BCHW: Tensor) -> Tensor:
-        """From -1 to 1, as every augmentation here takes them, to the network's own normalisation."""
+        """From -1 to 1, as every augmentation here takes them, to the network's own normalisation.
+
+        Channel after channel in memory: torch 2.15's convolutions crash in the backward pass on a few channels last.
+        """
+        images_BCHW = images_BCHW.contiguous()
         if self._config.pixels == "symmetric":
             return images_BCHW
         black_white = torch.tensor([0, 255], dtype=torch.uint8, device=images_BCHW.device)

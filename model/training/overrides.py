@@ -31,6 +31,8 @@ def parse_assignments(texts: tuple[str, ...]) -> dict[str, str]:
 def override(recipe: Recipe, changes: Mapping[str, str]) -> Recipe:
     """A copy of a frozen dataclass with dotted keys set, e.g. `{"network.backbone.depths": "1,1"}`.
 
+    A mapping takes any name, one at a time (`rows.celeba=8`) or anew as a whole (`rows=celeba:8,utkface:4`).
+
     Raises:
         OverrideError: if a key is unknown (the nearest one is named) or a value does not fit its field.
     """
@@ -64,7 +66,7 @@ def _in_mapping(recipe: object, key: str) -> bool:
     name, _, rest = key.partition(".")
     value = getattr(recipe, name, None) if name in {field.name for field in fields(recipe)} else None  # type: ignore[arg-type]
     if isinstance(value, Mapping):
-        return rest != ""
+        return True
     return is_dataclass(value) and rest != "" and _in_mapping(value, rest)
 
 
@@ -74,9 +76,11 @@ def _override(recipe: Recipe, changes: Mapping[str, str], prefix: str) -> Recipe
     for name in {key.split(".")[0] for key in changes}:
         inner = {key.split(".", 1)[1]: text for key, text in changes.items() if key.startswith(f"{name}.")}
         if isinstance(getattr(recipe, name), Mapping):
+            whole: Any = (
+                _read(f"{prefix}{name}", hints[name], changes[name]) if name in changes else getattr(recipe, name)
+            )
             kind = get_args(hints[name])[1]
-            read = {key: _read(f"{prefix}{name}.{key}", kind, text) for key, text in inner.items()}
-            values[name] = {**getattr(recipe, name), **read}
+            values[name] = whole | {key: _read(f"{prefix}{name}.{key}", kind, text) for key, text in inner.items()}
         elif inner:
             values[name] = _override(getattr(recipe, name), inner, f"{prefix}{name}.")
         else:
@@ -102,6 +106,9 @@ def _value(kind: object, text: str) -> object:
         if args[-1] is not Ellipsis and len(items) != len(args):
             raise ValueError(text)
         return tuple(_value(args[0], item.strip()) for item in items)
+    if origin is Mapping:
+        pairs = [item.split(":") for item in text.split(",") if item.strip()]
+        return {name.strip(): _value(args[1], value.strip()) for name, value in pairs}
     return _scalar(kind, text)
 
 

@@ -11,7 +11,7 @@ import os
 import random
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,9 +20,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from timm.data.auto_augment import RandAugment as TimmRandAugment
+from timm.data.auto_augment import posterize
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.data.transforms_factory import create_transform
 from torch import Tensor
+from torchvision.transforms import Compose  # type: ignore[import-untyped]
 
 from model.config import Pixels
 
@@ -115,9 +118,9 @@ def _augment(config: RandAugmentConfig, crops_NSSC: NDArray[np.uint8], seeds: Se
 
 
 @lru_cache(maxsize=4)
-def _transform(config: RandAugmentConfig) -> Callable[[Image.Image], Tensor]:
+def _transform(config: RandAugmentConfig) -> Compose:
     symmetric = config.pixels == "symmetric"
-    transform: Callable[[Image.Image], Tensor] = create_transform(
+    transform: Compose = create_transform(
         input_size=config.side_px,
         is_training=True,
         scale=(1.0, 1.0),
@@ -131,4 +134,16 @@ def _transform(config: RandAugmentConfig) -> Callable[[Image.Image], Tensor]:
         mean=(0.5, 0.5, 0.5) if symmetric else IMAGENET_DEFAULT_MEAN,
         std=(0.5, 0.5, 0.5) if symmetric else IMAGENET_DEFAULT_STD,
     )
+    for step in transform.transforms:
+        for operation in step.ops if isinstance(step, TimmRandAugment) else ():
+            if operation.aug_fn is posterize:
+                operation.aug_fn = _posterize
     return transform
+
+
+def _posterize(image: Image.Image, bits_to_keep: int, **options: object) -> Image.Image:
+    """timm's, and at its strongest, no bit kept, the black picture that Pillow made of it until it refused to."""
+    if bits_to_keep > 0:
+        posterized: Image.Image = posterize(image, bits_to_keep, **options)  # type: ignore[no-untyped-call]
+        return posterized
+    return Image.new(image.mode, image.size)

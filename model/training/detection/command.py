@@ -12,9 +12,9 @@ from model.training.detection.loop import run_training
 from model.training.detection.operating_point import settle
 from model.training.detection.recipe import DetectorRecipe
 from model.training.detection.scenes import read_scenes
-from model.training.detection.state import EMA, has_state
 from model.training.loss_curves import draw_losses
 from model.training.overrides import override
+from model.training.run_folder import EMA, has_state
 
 
 def train_detector(data: Path, out: Path, overrides: dict[str, str], resume: bool) -> None:

@@ -15,10 +15,11 @@ from model.training.detection.composites import Compositor
 from model.training.detection.objective import detection_losses, weighted_sum
 from model.training.detection.recipe import DetectorRecipe
 from model.training.detection.scenes import Scene
-from model.training.detection.state import EMA, DetectorState, new_state, resume_state, save_state
+from model.training.detection.state import DetectorState, new_state, resume_state, save_state
+from model.training.devices import TrainingError, device_of
 from model.training.interruption import stopping
 from model.training.logbook import Logbook
-from model.training.devices import TrainingError
+from model.training.run_folder import EMA
 from model.training.schedule import learning_rate
 
 _MEAN, _STD = 127.5, 128.0  # SCRFD's, and the pack's defaults
@@ -69,7 +70,8 @@ def run_training(recipe: DetectorRecipe, scenes: tuple[Scene, ...], out: Path, *
         CheckpointError: if there is nothing to resume, or it is another training.
         TrainingError: if the loss is no longer finite, or the device is absent.
     """
-    device = _prepare(recipe)
+    cv2.setNumThreads(1)  # small images: threads cost more than they give
+    device = device_of(recipe.device, recipe.num_threads)
     compositor = Compositor(scenes, recipe.seed)
     state = resume_state(out, recipe, device) if resume else new_state(recipe, device)
     with (
@@ -104,13 +106,3 @@ def _means(rows: list[dict[str, Tensor]]) -> dict[str, float]:
     if not torch.isfinite(torch.tensor(means["loss"])):
         raise TrainingError("the loss is no longer finite; try a lower learning_rate")
     return means
-
-
-def _prepare(recipe: DetectorRecipe) -> torch.device:
-    cv2.setNumThreads(1)  # small images: threads cost more than they give
-    if recipe.num_threads > 0:
-        torch.set_num_threads(recipe.num_threads)
-    if recipe.device == "cuda" and not torch.cuda.is_available():
-        raise TrainingError("device=cuda, but torch finds no CUDA device")
-    wanted = recipe.device if recipe.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(wanted)
