@@ -37,39 +37,51 @@ _config = click.option(
     type=_FILE,
     help="A config.json, where the make-up is not the published one: a variant, another size. Once a network.",
 )
+_keep = click.option(
+    "--keep",
+    default=None,
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Also write the network as a checkpoint, to train on from, evaluate or explain; of several, one a folder.",
+)
 
 
 @import_.command()
 @click.argument("checkpoint", type=_FILE)
 @_config
+@_keep
 @pack_options()
-def swinface(options: PackOptions, checkpoint: Path, config_files: tuple[Path, ...]) -> None:
+def swinface(options: PackOptions, checkpoint: Path, config_files: tuple[Path, ...], keep: Path | None) -> None:
     """Makes a pack of SwinFace's CHECKPOINT: embedding, expression, age, gender, attributes.
 
     \b
     mien-export import swinface checkpoint_step_79999_gpu_0.pt --out packs/swinface
     """  # noqa: D301 - click needs the control character
-    _import_multi_task(options, checkpoint, "swinface", config_files)
+    _import_multi_task(options, checkpoint, "swinface", config_files, keep)
 
 
 @import_.command()
 @click.argument("checkpoint", type=_FILE)
 @_config
+@_keep
 @pack_options()
-def tmlfa(options: PackOptions, checkpoint: Path, config_files: tuple[Path, ...]) -> None:
+def tmlfa(options: PackOptions, checkpoint: Path, config_files: tuple[Path, ...], keep: Path | None) -> None:
     """Makes a pack of TMLFA's CHECKPOINT: embedding, expression, age, gender, attributes.
 
     \b
     mien-export import tmlfa checkpoint_step_79999_gpu_0.pt --out packs/tmlfa
     """  # noqa: D301 - click needs the control character
-    _import_multi_task(options, checkpoint, "tmlfa", config_files)
+    _import_multi_task(options, checkpoint, "tmlfa", config_files, keep)
 
 
 @import_.command()
 @click.argument("checkpoints", type=_FILE, nargs=-1, required=True, metavar="CHECKPOINT...")
 @_config
+@_keep
 @pack_options()
-def faer(options: PackOptions, checkpoints: tuple[Path, ...], config_files: tuple[Path, ...]) -> None:
+def faer(
+    options: PackOptions, checkpoints: tuple[Path, ...], config_files: tuple[Path, ...], keep: Path | None
+) -> None:
     """Makes a pack of FAER's CHECKPOINT: attributes or expression, or both of two files, on CelebA-aligned crops.
 
     \b
@@ -78,14 +90,17 @@ def faer(options: PackOptions, checkpoints: tuple[Path, ...], config_files: tupl
     with one_line(), interruptible():
         from export.importers.faer import read_faer
 
-        _import(options, "faer", read_faer(checkpoints, _read_configs(config_files)))
+        _import(options, "faer", read_faer(checkpoints, _read_configs(config_files)), keep)
 
 
 @import_.command("face-analysis")
 @click.argument("checkpoints", type=_FILE, nargs=-1, required=True, metavar="CHECKPOINT...")
 @_config
+@_keep
 @pack_options()
-def face_analysis(options: PackOptions, checkpoints: tuple[Path, ...], config_files: tuple[Path, ...]) -> None:
+def face_analysis(
+    options: PackOptions, checkpoints: tuple[Path, ...], config_files: tuple[Path, ...], keep: Path | None
+) -> None:
     """Makes a pack of face_analysis_pytorch's trunks and heads, an analyzer a trunk.
 
     Which file is a trunk or a head, how deep and of what, is told by what is in it. A head goes with the only trunk, or
@@ -97,7 +112,7 @@ def face_analysis(options: PackOptions, checkpoints: tuple[Path, ...], config_fi
     with one_line(), interruptible():
         from export.importers.face_analysis import read_face_analysis
 
-        _import(options, "face-analysis", read_face_analysis(checkpoints, _read_configs(config_files)))
+        _import(options, "face-analysis", read_face_analysis(checkpoints, _read_configs(config_files)), keep)
 
 
 @import_.command("insightface")
@@ -130,22 +145,33 @@ def insightface(options: PackOptions, directory: Path) -> None:
 
 
 def _import_multi_task(
-    options: PackOptions, checkpoint: Path, system: Literal["swinface", "tmlfa"], config_files: tuple[Path, ...]
+    options: PackOptions,
+    checkpoint: Path,
+    system: Literal["swinface", "tmlfa"],
+    config_files: tuple[Path, ...],
+    keep: Path | None,
 ) -> None:
     with one_line(), interruptible():
         from export.importers.multi_task import read_multi_task
         from export.importers.networks import one_each
 
         (config,) = one_each(_read_configs(config_files), 1)
-        _import(options, system, [read_multi_task(checkpoint, system, config)])
+        _import(options, system, [read_multi_task(checkpoint, system, config)], keep)
 
 
-def _import(options: PackOptions, system: "SystemName", networks: "Sequence[PublishedNetwork]") -> None:
-    from export.importers.networks import import_networks
+def _import(
+    options: PackOptions, system: "SystemName", networks: "Sequence[PublishedNetwork]", keep: Path | None
+) -> None:
+    from export.importers.networks import import_networks, keep_networks, require_keepable
     from export.importers.systems import SYSTEMS
     from export.progress import Stages
 
+    if keep is not None:
+        require_keepable(networks, keep)
     say_made(import_networks(networks, options.target(SYSTEMS[system].terms()), Stages()))
+    if keep is not None:
+        for folder in keep_networks(networks, keep):
+            click.echo(f"{folder}: the network, to train on from by --init")
 
 
 def _read_configs(paths: "Sequence[Path]") -> "list[NetworkConfig]":

@@ -21,6 +21,7 @@ from export.importers.packing import KNOWN_SEED, ForeignAnalyzer, Target, pack_a
 from export.precision import embedding_space
 from export.progress import Stages
 from model.analyzer import Analyzer, normalise
+from model.checkpoint import WEIGHTS, save
 from model.network import MultiTaskNetwork
 from model.network_config import NetworkConfig
 from model.runtime.known_answer import known_crops
@@ -63,6 +64,33 @@ def import_networks(networks: Sequence[PublishedNetwork], target: Target, stages
     return pack_analyzers(target, _traced(networks, stages), stages)
 
 
+def keep_networks(networks: Sequence[PublishedNetwork], folder: Path) -> tuple[Path, ...]:
+    """Writes each network as a checkpoint in float32, to train on from, to evaluate or to explain.
+
+    Args:
+        networks: one is written as the folder itself, several as folders of their graphs' names in it.
+        folder: as `require_keepable` found it.
+
+    Returns:
+        The checkpoints' folders.
+    """
+    places = _places(networks, folder)
+    for network, place in zip(networks, places, strict=True):
+        save(place, _filled(network))
+    return places
+
+
+def require_keepable(networks: Sequence[PublishedNetwork], folder: Path) -> None:
+    """Refuses to replace what is no checkpoint, before any work is done.
+
+    Raises:
+        ExportError: if something else than a checkpoint lies where one is to be written.
+    """
+    for place in _places(networks, folder):
+        if place.exists() and not (place / WEIGHTS).is_file() and (place.is_file() or any(place.iterdir())):
+            raise ExportError(f"{place} is there and is no checkpoint, so it is not replaced by one")
+
+
 def one_each(configs: Sequence[NetworkConfig], num: int) -> Sequence[NetworkConfig | None]:
     """A configuration for each of some networks: those that were given, or None for each where none was.
 
@@ -80,11 +108,7 @@ def to_analyzer(network: PublishedNetwork) -> ForeignAnalyzer:
     Raises:
         ExportError: if its tensors are not the configuration's, or it cannot be traced with a dynamic batch.
     """
-    module = MultiTaskNetwork(network.config)
-    try:
-        module.load_state_dict({name: _widened(tensor) for name, tensor in network.state.items()})
-    except RuntimeError as error:
-        raise ExportError(f"{network.file_stem}: {' '.join(str(error).split())[:200]}") from error
+    module = _filled(network)
     twin = Analyzer(module.requires_grad_(False)).eval()
     has_embedding = "embedding" in twin.tasks
     is_ordinal = "age" in twin.tasks and network.config.age_form == "ordinal"
@@ -121,6 +145,19 @@ def _traced(networks: Sequence[PublishedNetwork], stages: Stages) -> Iterator[Fo
 def _traced_one(network: PublishedNetwork, stages: Stages) -> ForeignAnalyzer:
     with stages.stage(f"{network.file_stem}: tracing"):
         return to_analyzer(network)
+
+
+def _filled(network: PublishedNetwork) -> MultiTaskNetwork:
+    module = MultiTaskNetwork(network.config)
+    try:
+        module.load_state_dict({name: _widened(tensor) for name, tensor in network.state.items()})
+    except RuntimeError as error:
+        raise ExportError(f"{network.file_stem}: {' '.join(str(error).split())[:200]}") from error
+    return module
+
+
+def _places(networks: Sequence[PublishedNetwork], folder: Path) -> tuple[Path, ...]:
+    return (folder,) if len(networks) == 1 else tuple(folder / network.file_stem for network in networks)
 
 
 def _widened(tensor: Tensor) -> Tensor:

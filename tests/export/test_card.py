@@ -124,6 +124,43 @@ def test_a_pack_that_was_not_measured_says_so(made_pack: Path) -> None:
     assert "By group" not in card
 
 
+def test_several_analyzers_are_told_apart(made_pack: Path) -> None:
+    """Of several analyzers the card says which answers what on which crops, and whose weights an imported one has."""
+    pack = read_pack(made_pack)
+    (part,) = pack.analyzers
+    parts = (
+        part.model_copy(update={"tasks": ("age", "gender", "race")}),
+        part.model_copy(
+            update={
+                "file": "faer.onnx",
+                "tasks": ("attributes",),
+                "side_px": 224,
+                "alignment": "celeba",
+                "origin": "FAER",
+            }
+        ),
+    )
+    card = render(pack.model_copy(update={"analyzers": parts}))
+    assert "`analyzer.onnx` takes 112 x 112 crops (arcface-5pt) and answers age, gender and race; opset 20." in card
+    assert "`faer.onnx` takes 224 x 224 crops (celeba) and answers attributes; opset 20." in card
+    assert "## Whose weights these are\n\n- `faer.onnx`: FAER\n" in card
+    assert "Whose weights" not in render(pack)
+
+
+def test_a_detectors_record_is_not_taken_for_the_analyzers(measured: Pack) -> None:
+    """Where the detector's training alone is recorded the card says so, and of foreign weights that no rows are."""
+    runs = tuple(run for run in measured.training if run.part == "detector")
+    (part,) = measured.analyzers
+    card = render(
+        measured.model_copy(
+            update={"training": runs, "analyzers": (part.model_copy(update={"origin": "X"}),), "checkpoints": ()}
+        )
+    )
+    assert "- analyzer: no record of its training lies beside its weights, so none is stated." in card
+    assert "of weights that were trained elsewhere nothing is." in card
+    assert "verifies hashes, graphs and known answers." in card
+
+
 def test_the_card_on_disk_is_the_manifests(made_pack: Path) -> None:
     """`CARD.md` is what `pack.json` renders to, so that neither can say anything else than the other."""
     assert (made_pack / "CARD.md").read_text() == render(read_pack(made_pack))

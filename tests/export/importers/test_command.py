@@ -11,6 +11,7 @@ import torch
 from click.testing import CliRunner
 
 from export.cli import main
+from model.checkpoint import load_network
 from model.config import NetworkConfig
 from model.runtime.pack import read_pack
 from tests.imported import face_analysis_parts, faer_checkpoint, filled, multi_task_checkpoint, run, save, write_config
@@ -193,12 +194,16 @@ def test_a_pretrainings_backbone_recognises(tmp_path: Path, files: dict[str, Pat
 
 
 def test_a_photograph_can_be_named_to_compare_on(tmp_path: Path, files: dict[str, Path], astronaut_path: Path) -> None:
-    """`--photo` compares on the faces of that photograph alone, and `--allowed-use` replaces the sentence alone."""
+    """`--photo` compares on its faces alone, `--allowed-use` replaces that sentence, `--keep` keeps the network."""
     out = tmp_path / "expression"
     config = write_config(tmp_path / "expression.json", SMALL_FAER_EXPRESSION)
-    options = ["--config", config, "--photo", astronaut_path, "--allowed-use", "Ask me."]
-    run("import", "faer", files["expression"], *options, "--out", out)
+    kept = tmp_path / "kept"
+    options = ["--config", config, "--photo", astronaut_path, "--allowed-use", "Ask me.", "--keep", kept]
+    printed = run("import", "faer", files["expression"], *options, "--out", out)
     pack = read_pack(out)
+    assert f"{kept}: the network, to train on from by --init" in printed
+    expected = filled(SMALL_FAER_EXPRESSION).state_dict()
+    assert all(torch.equal(expected[name], value) for name, value in load_network(kept).state_dict().items())
     assert "on 1 real crops of astronaut.png" in pack.exported_with["compared faer-expression.onnx"]
     assert pack.license == "LicenseRef-Not-Stated"
     assert pack.allowed_use.startswith("Ask me.")
@@ -212,6 +217,18 @@ def test_two_networks_of_one_task_are_refused(tmp_path: Path, files: dict[str, P
     assert done.exit_code == 1
     assert "expression is answered by faer-expression and by faer-expression, and a pack answers it once" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_checkpoint_is_not_kept_over_something_else(tmp_path: Path, files: dict[str, Path]) -> None:
+    """`--keep` with a folder that holds no checkpoint is refused before any work is done."""
+    (tmp_path / "chapter1.txt").write_text("years of work")
+    config = write_config(tmp_path / "c.json", SMALL_FAER_EXPRESSION)
+    words = ["import", "faer", str(files["expression"]), "--config", str(config), "--keep", str(tmp_path)]
+    done = CliRunner().invoke(main, [*words, "--out", str(tmp_path / "out" / "x")])
+    assert done.exit_code == 1
+    assert "is there and is no checkpoint, so it is not replaced by one" in done.stderr
+    assert not (tmp_path / "out").exists()
+    assert (tmp_path / "chapter1.txt").exists()
 
 
 def test_a_folder_that_is_no_pack_is_kept(tmp_path: Path, files: dict[str, Path]) -> None:
