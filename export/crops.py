@@ -21,6 +21,7 @@ from export.errors import ExportError
 from model.runtime.alignment import border_of, crop_matrix, warp
 from model.runtime.detection import Detector
 from model.runtime.pack import Alignment
+from model.training.dataset import set_files
 from model.training.evaluation.validation import find_sets
 
 NUM_CROPS: Final = 24
@@ -85,7 +86,7 @@ def installed_photographs() -> tuple[Path, ...]:
 
 
 def _rows(data: Path, name: str, num: int) -> list[NDArray[np.uint8]]:
-    file = sorted([*data.glob(f"{name}-val.parquet"), *data.glob(f"{name}-val-[0-9][0-9].parquet")])[0]
+    file = set_files(data, name, "val")[0]
     try:
         column = pq.read_table(file, columns=["image"], memory_map=True)["image"]
         rows = np.unique(np.linspace(0, len(column) - 1, num).round().astype(np.int64))

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from export.errors import ExportError
 from model.runtime.pack import MANIFEST, PackError, TrainingRun, TrainingSet, read_pack
+from model.training.dataset import set_files
 from model.training.detection.recipe import CanvasConfig
 from model.training.logbook import LOG, read_log
 
@@ -144,7 +145,7 @@ def _seconds(log: Path, num_steps: int) -> float | None:
 
 
 def _num_rows(data: Path, name: str) -> int:
-    files = sorted([*data.glob(f"{name}-train.parquet"), *data.glob(f"{name}-train-[0-9][0-9].parquet")])
+    files = set_files(data, name, "train")
     if not files:
         raise ExportError(f"the checkpoint was trained on {name}, and {data} holds no {name}-train.parquet to count")
     try:

@@ -1,6 +1,6 @@
 """The one error of everything that reads data.
 
-Holds the class alone, so that readers which stand on each other can share it.
+Holds the class alone, so that readers which stand on each other can share it. Never reads anything.
 """
 
 

@@ -7,7 +7,7 @@ tab-separated, with the columns user_id, original_image, face_id, age, gender an
 Ages are ranges, `(25, 32)`, now and then a single year. A range is taken as its middle, 28.5; the last one, `(60,
 100)`, which is open in truth, as 65. Gender is m, f or u (unknown). A user is an album, not a person: it is no
 identity, but keeps its images on one side of a held-out share. Folds are the set's parts, `fold_0` to `fold_4`:
-`--take fold_4 --split val`.
+`--take fold_4 --split val`. Never takes an album for a person.
 """
 
 import re

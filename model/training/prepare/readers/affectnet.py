@@ -6,7 +6,7 @@ the images under `Manually_Annotated_Images` (or `Manually_Annotated/Manually_An
 `train_set` and `val_set`, each with `images/N.jpg` and `annotations/N_exp.npy`, a number as a text. Both count
 expressions as 0 neutral, 1 happiness, 2 sadness, 3 surprise, 4 fear, 5 disgust, 6 anger, 7 contempt, 8 none, 9
 uncertain, 10 no face; what is none of the seven is left out. SwinFace's list of it is another layout,
-`swinface-affectnet`.
+`swinface-affectnet`. Never opens an annotation as a pickle.
 """
 
 from collections.abc import Iterator

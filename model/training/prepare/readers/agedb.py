@@ -1,6 +1,7 @@
 """AgeDB: 16,488 photographs of 568 people with age and gender.
 
-Layout (Moschoglou et al. 2017; the published AgeDB.zip): `[number]_[NameOfPerson]_[age]_[m|f].jpg`.
+Layout (Moschoglou et al. 2017; the published AgeDB.zip): `[number]_[NameOfPerson]_[age]_[m|f].jpg`. Never reads a
+label from anywhere but the name.
 """
 
 import re

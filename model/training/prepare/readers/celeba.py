@@ -7,7 +7,7 @@ validation, 2 test), `Anno/list_landmarks_align_celeba.txt` or `Anno/list_landma
 a name and ten pixels: left eye, right eye, nose, left and right mouth corner, the viewer's left),
 `Anno/list_bbox_celeba.txt` (x, y, width, height). Kaggle's copy has the same tables as `.csv` in one folder. Only
 images and attributes must be there: where the landmarks are not, faces are found by the detector, at the box where
-that is known.
+that is known. Never trusts the columns' order: attributes are taken by the names in the list's own header.
 """
 
 from collections.abc import Iterator, Mapping

@@ -3,7 +3,8 @@
 Layout: `Train.csv`, `Valid.csv` or `Reference.csv`, `Test.csv`, each of lines `image_1.jpg;mean;sigma`, and the
 images in a folder of the list's name or beside it. Source: `LAPDataset` in SwinFace's analysis/datasets.py (MIT),
 which reads the organisers' files. The mean is the age, the standard deviation goes into the column `age_sigma`, which
-the epsilon-error needs. A first line that is a header is passed over; commas separate as well as semicolons.
+the epsilon-error needs. A first line that is a header is passed over; commas separate as well as semicolons. Never
+rounds an age: the mean is one of guesses.
 """
 
 from collections.abc import Iterator

@@ -3,7 +3,7 @@
 Layout (`MyDataset` in github.com/XuJ1E/FAER, FaceAttribute/MtER/image_dataset.py): `train_label.txt` and
 `test_label.txt`, no header, lines of `name` and 40 values in CelebA's order, over 0 for yes; images in `train/` and
 `test/` beside them. There is no validation list: the test list is it. FAER was trained on these crops squeezed to 224
-pixels: `--alignment celeba --side 224`.
+pixels: `--alignment celeba --side 224`. Never reads a header: there is none.
 """
 
 from collections.abc import Iterator

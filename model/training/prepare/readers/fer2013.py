@@ -3,7 +3,7 @@
 Layout (Goodfellow et al. 2013; Kaggle's fer2013.tar.gz): `fer2013.csv` with the columns emotion, pixels (2,304
 numbers), Usage (Training, PublicTest, PrivateTest); `icml_face_data.csv` is the same with blanks in the header.
 Emotions: 0 anger, 1 disgust, 2 fear, 3 happiness, 4 sadness, 5 surprise, 6 neutral. Rows are named as FERPlus names
-them, `fer0000000.png`, by their place.
+them, `fer0000000.png`, by their place. Never looks for an image beside the table.
 """
 
 import io

@@ -4,7 +4,7 @@ Layout (Barsoum et al. 2016; github.com/microsoft/FERPlus, MIT): `fer2013new.csv
 neutral, happiness, surprise, sadness, anger, disgust, fear, contempt, unknown, NF (votes), its rows those of
 `fer2013.csv` in the same order; an image that was taken out has no name. The label is the published majority: a vote
 that only one person gave is dropped, and then one class must have more than half. Rows without one, or with a
-majority for none of the seven, are left out.
+majority for none of the seven, are left out. Never takes FER2013's own label.
 """
 
 from collections.abc import Iterator, Mapping

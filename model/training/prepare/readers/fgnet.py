@@ -3,7 +3,7 @@
 Layout (Lanitis et al.; the published FGNET.zip): `images/001A02.JPG`: person 1 at 2 years; several photographs of one
 age carry a letter (`001A43b.JPG`). Its 68 landmarks (`points/001a02.pts`) are not read: faces are found by the
 detector, as they are when a pack serves. Everything is validation unless --split says otherwise: the field measures
-age on it.
+age on it. Never reads an age from anywhere but the name.
 """
 
 import re

@@ -1,7 +1,8 @@
 """A folder an identity: `people/NAME/*.jpg`, as torchvision's ImageFolder reads it.
 
-Layout: every image's own folder is its identity, however deep it lies. VGGFace2, CASIA-WebFace as images, MS-Celeb-1M's
-extracted copies and one's own photographs are laid out so. An image that lies in no folder of its own is left out.
+Layout: every image's own folder is its identity, however deep it lies. VGGFace2, CASIA-WebFace as images,
+MS-Celeb-1M's extracted copies and one's own photographs are laid out so. An image that lies in no folder of its own
+is left out. Never takes two folders of one name for two people.
 """
 
 from collections.abc import Iterator

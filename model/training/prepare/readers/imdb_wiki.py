@@ -9,7 +9,7 @@ Age is the set's own: whole years from the birth to the first of July of the yea
 What is left out is what users of the set leave out (github.com/yu4u/age-gender-estimation, MIT): no face, a face
 score under 1, a second face, a broken day of birth, an age out of 0 to 100. The names are too noisy to be identities
 (the photographs come with the page, not with the person): they only keep a person's images on one side of a held-out
-share.
+share. Never takes a name for an identity.
 """
 
 import importlib

@@ -4,7 +4,7 @@ Layout (`ImageList` in github.com/vitoralbiero/face_analysis_pytorch, data/data_
 words separated by one blank; races 0 to 4 (Caucasian, African-American, Asian, Indian, other), gender 0 female, 1
 male, ages 0 to 100; paths from a folder of images, or absolute. The published loader reads one label at a time and
 drops rows where it is negative or over the largest class. `--label` does so here; without it a row keeps the labels
-that are in range, and is left out where none is.
+that are in range, and is left out where none is. Never takes a label that is out of range.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,8 @@
 """face_analysis_pytorch's LMDB: the images of a list or a folder, in one file, with one label each.
 
 Layout: see `model.training.prepare.lmdb_form`. The file does not say what its labels are: `--label` does. Labels that
-are negative or over the largest class are left out, as they are when such a file is made of a list.
+are negative or over the largest class are left out, as they are when such a file is made of a list. Never guesses
+what the labels are.
 """
 
 from collections.abc import Iterator

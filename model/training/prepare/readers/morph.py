@@ -4,7 +4,7 @@ Layout (Ricanek and Tesafaye 2006; the non-commercial release): `morph_2008_nonC
 id_num, picture_num, dob, doa, race, gender, facial_hair, age, age_diff, glasses, photo (`Album2/009055_1M54.JPG`),
 and the images; races W, B, A, I, H, O, U become white, black, Asian, Indian, other, other and unknown, as in
 face_analysis_pytorch (utils/create_training_lists.py, MIT). Without the table the images' own names are read: person,
-photograph, gender and age, no race.
+photograph, gender and age, no race. Never computes an age from the dates: the set states it.
 """
 
 import re

@@ -6,6 +6,7 @@ Layout (Li, Deng, Du 2017; the set's own readme): `basic/EmoLabel/list_patition_
 `basic/Annotation/manual/train_00001_manu_attri.txt`: five lines of a landmark on the original, then gender (0 male, 1
 female, 2 unsure), race (0 Caucasian, 1 African-American, 2 Asian) and an age group, which is too wide to be an age.
 Originals are taken where they are there, with these landmarks. There is no validation part: the test part is it.
+Never makes an age of the set's age group.
 """
 
 from collections.abc import Iterator

@@ -6,7 +6,7 @@ where its header carries two labels: the key after the last image, and the key a
 between are identities, their labels the range of their images' keys. An image's label is its identity's number, the
 first of several where the header carries an array. Source: `MXFaceDataset` in InsightFace's
 recognition/arcface_torch/dataset.py and `face2rec2.py` (MIT). Read here without mxnet; a `.rec` without an index is
-scanned.
+scanned. Never imports mxnet.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -3,7 +3,7 @@
 Layout (`ExpressionDataset` in SwinFace's analysis/datasets.py, MIT): a header line, then lines of at least three
 words, the first the image's name, the third the expression from 0. SwinFace gives these labels and RAF-DB's less one
 to one output, so that they count as RAF-DB does: surprise, fear, disgust, happiness, sadness, anger, neutral. Images
-lie beside the list or in `data/`.
+lie beside the list or in `data/`. Never shifts a label.
 """
 
 from collections.abc import Iterator

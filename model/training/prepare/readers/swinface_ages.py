@@ -2,7 +2,7 @@
 
 Layout (`AgeGenderDataset` and `FGnetDataset` in SwinFace's analysis/datasets.py, MIT): a folder a set, `label.txt` in
 it with a header line and then `name age gender`, images in `data/` beside it. Gender 1.0 is male; rows with a `nan`
-are skipped. FG-NET's list has a name and an age alone.
+are skipped. FG-NET's list has a name and an age alone. Never takes one row's gender without its age.
 """
 
 from collections.abc import Iterator

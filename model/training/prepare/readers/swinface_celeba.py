@@ -3,7 +3,8 @@
 Layout (`CelebADataset` in SwinFace's analysis/datasets.py, MIT): a list a part, a header line and then `name` and 40
 values, "1" for yes, in the order of SwinFace's outputs (analysis/task_name.py) without age and expression: not
 CelebA's. Its `gender` is CelebA's `male`. The images lie in a folder of their own, or beside the list. Which part a
-list is of, its name says (`train`, `val`, `test`).
+list is of, its name says (`train`, `val`, `test`). Never reads the header's names: the published loader passes over
+them.
 """
 
 from collections.abc import Iterator

@@ -5,7 +5,7 @@ aligned and cropped faces; gender 0 male, 1 female; race 0 White, 1 Black, 2 Asi
 archives hold a few broken names: two numbers in place of three (39_1_20170116174525125, 61_1_20170109142408075,
 61_3_20170109150557335: left out, for nobody says which is missing), a race missing between its marks (53__0_..., left
 out), a blank or a missing point before the suffix (24_0_1_20170116220224657 .jpg, 55_0_0_20170116232725357jpg:
-complete, and taken).
+complete, and taken). Never guesses what a broken name leaves out.
 """
 
 import re

@@ -3,6 +3,7 @@
 Layout: see `model.training.prepare.verification_bin`. The pairs' folds are those of the published evaluation: ten
 runs of pairs in the file's order, the first ones longer by one where ten does not divide them (scikit-learn's KFold
 without shuffling, as in InsightFace's eval/verification.py, MIT). Images are written as often as pairs name them.
+Never compares the images: who measures on the pairs does.
 """
 
 from model.training.data_error import DataError
