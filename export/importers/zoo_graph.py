@@ -22,6 +22,7 @@ MIN_OPSET: Final = 13  # of a pack's graphs
 _IR_VERSION: Final = 8  # of the operator sets up to 18; a newer file keeps its own
 _PREFIX: Final = "zoo/"  # before every name of the foreign graph, so that none meets one of the pack's
 _YEARS: Final = 100.0  # the graph answers age / 100
+_LEAST_LENGTH: Final = 1e-12  # of an embedding, so that one of zeros stays one
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +34,13 @@ class _Part:
     outputs: list[onnx.ValueInfoProto] = field(default_factory=list)
 
 
-def wrap(model: ZooModel, num_columns: int, *, open_batch: bool = False) -> bytes:
+def wrap(model: ZooModel, num_columns: int, *, open_batch: bool = True) -> bytes:
     """Puts a recognition or a gender and age graph into the pack's contract.
 
     Args:
         model: the file that was read; stays as it is.
         num_columns: numbers that it answers a face; files often leave it open.
-        open_batch: also rewrite reshapes to a batch of one, for a graph that answers no other.
+        open_batch: rewrite reshapes of the pixels to one row; a graph that has none is the same either way.
 
     Returns:
         An ONNX model, serialised: `images` uint8 (N, S, S, 3) RGB to `embedding` (N, D) of unit length, or `gender`
@@ -122,8 +123,20 @@ def _prelude(model: ZooModel) -> _Part:
 
 
 def _recognition(raw: str, num_columns: int) -> _Part:
-    nodes = [helper.make_node("LpNormalization", [raw], ["embedding"], name="embedding", axis=1, p=2)]
-    return _Part(nodes, outputs=[helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", num_columns])])
+    """To unit length, by operators that onnxruntime has on every device (LpNormalization is one of its CPU's alone)."""
+    nodes = [
+        helper.make_node("Mul", [raw, raw], ["squares"], name="squares"),
+        helper.make_node("ReduceSum", ["squares", "columns"], ["square_length"], name="square_length", keepdims=1),
+        helper.make_node("Sqrt", ["square_length"], ["length"], name="length"),
+        helper.make_node("Max", ["length", "least_length"], ["divisor"], name="divisor"),
+        helper.make_node("Div", [raw, "divisor"], ["embedding"], name="embedding"),
+    ]
+    constants = [
+        numpy_helper.from_array(np.array([1], np.int64), "columns"),
+        numpy_helper.from_array(np.array(_LEAST_LENGTH, np.float32), "least_length"),
+    ]
+    outputs = [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", num_columns])]
+    return _Part(nodes, constants, outputs)
 
 
 def _gender_age(raw: str, _num_columns: int) -> _Part:
@@ -173,12 +186,20 @@ def _open_reshapes(graph: onnx.GraphProto, source: str) -> None:
             continue
         of_pixels.update(node.output)
         if node.op_type == "Reshape" and node.input[0] in of_pixels and node.input[1] in constants:
-            shape = numpy_helper.to_array(constants[node.input[1]]).copy()
-            if len(shape) > 1 and shape[0] == 1:
-                shape[0] = 0  # in a Reshape: as in the input
+            shape = _opened(numpy_helper.to_array(constants[node.input[1]]))
+            if shape is not None:
                 name = f"{_PREFIX}open_batch_{number}"
                 graph.initializer.append(numpy_helper.from_array(shape, name))
                 node.input[1] = name
+                del node.attribute[:]  # `allowzero` is all that a Reshape can have
+
+
+def _opened(shape: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """A shape (1, ...) whose first axis follows the pixels'; None for any other."""
+    if len(shape) < 2 or shape[0] != 1 or 0 in shape:
+        return None
+    # 0: as in the input; -1: whatever is left. The latter, where the shape has none, needs no batch in front.
+    return np.array([0 if -1 in shape else -1, *shape[1:]], np.int64)
 
 
 _POSTLUDES: Final[dict[str, Callable[[str, int], _Part]]] = {"recognition": _recognition, "gender-age": _gender_age}

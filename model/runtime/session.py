@@ -67,7 +67,12 @@ class Session:
 
 
 def open_session(
-    model: Path | bytes, *, device: Device = "cpu", intra_op_threads: int = 1, gpu_memory_mb: int | None = None
+    model: Path | bytes,
+    *,
+    device: Device = "cpu",
+    intra_op_threads: int = 1,
+    gpu_memory_mb: int | None = None,
+    quiet: bool = False,
 ) -> Session:
     """Opens an ONNX graph on one device.
 
@@ -76,6 +81,7 @@ def open_session(
         device: what must run it.
         intra_op_threads: threads that one run on the CPU may use.
         gpu_memory_mb: the most that the graph's arena on a GPU may hold; None for what the GPU has.
+        quiet: a run that fails raises and writes nothing of its own on stderr, for a graph that is on trial.
 
     Raises:
         SessionError: if the graph does not load, or CUDA was asked for and the session does not really have it.
@@ -87,6 +93,8 @@ def open_session(
     options.intra_op_num_threads = intra_op_threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if quiet:
+        options.log_severity_level = 4
     try:
         session = ort.InferenceSession(
             str(model) if isinstance(model, Path) else model,
