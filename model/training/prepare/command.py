@@ -68,6 +68,11 @@ def _kinds() -> str:
     show_default=True,
     help="none: the whole image, resized.",
 )
+@click.option(
+    "--masks",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Blur what is around the face, by face parsers' masks: MASKS/NAME_mask.png of each image NAME.",
+)
 @click.option("--label", type=click.Choice(LABEL_NAMES), help="Which label counts (list, lmdb, --to lmdb).")
 @click.option(
     "--take", multiple=True, metavar="PART", help="Only this part of the set, e.g. train, fold_4; repeatable."
@@ -93,6 +98,7 @@ def prepare(
     detector: str,
     side: int,
     alignment: CropAlignment,
+    masks: Path | None,
     label: LabelName | None,
     take: tuple[str, ...],
     split: str | None,
@@ -115,6 +121,7 @@ def prepare(
         name=name,
         side_px=side,
         alignment=alignment,
+        masks=masks,
         label=label,
         split=split,
         take=take,

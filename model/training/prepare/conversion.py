@@ -11,6 +11,7 @@ from itertools import islice
 from PIL import Image
 
 from model.training.data_error import DataError
+from model.training.prepare.face_masks import with_masks
 from model.training.prepare.layout import ReadOptions, find_layout
 from model.training.prepare.lmdb_form import write_lmdb
 from model.training.prepare.preparation import Job, Summary, set_name
@@ -37,7 +38,7 @@ def convert(job: Job, progress: Callable[[int, int | None], None] = lambda _done
 
     def rows() -> Iterator[FaceRow | BadRow]:
         chosen = (row for row in layout.read(sources, options).rows if _is_taken(row, job))
-        return islice(chosen, job.limit)
+        return with_masks(islice(chosen, job.limit), job.masks)
 
     numbers = _person_numbers(rows()) if label == "identity" else {}
     summary = Summary(job.out / f"{options.name}-prepare-report.jsonl")

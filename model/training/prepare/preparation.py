@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from model.training.data_error import DataError
 from model.training.prepare.crops import CropError, Cutter
+from model.training.prepare.face_masks import with_masks
 from model.training.prepare.layout import Layout, ReadOptions, find_layout
 from model.training.prepare.rows import SPLITS, BadRow, CropAlignment, FaceRow, LabelName, Pair, Reading
 from model.training.prepare.shards import Shard, Staging, bad_line, schema
@@ -56,6 +57,7 @@ class Job:
         shard_rows: source rows a file.
         overwrite: whether files of that name may be replaced.
         detector: what names the detector in the record of how this was done: its file's hash.
+        masks: the folder of the images' face masks; what is around the face is then blurred.
     """
 
     kind: str
@@ -73,6 +75,7 @@ class Job:
     shard_rows: int = SHARD_ROWS
     overwrite: bool = False
     detector: str = ""
+    masks: Path | None = None
 
 
 @dataclass(slots=True)
@@ -210,7 +213,7 @@ class _Course:
         total = reading.total if self._job.limit is None else min(self._job.limit, reading.total or self._job.limit)
         try:
             with ThreadPoolExecutor(self._job.workers) as threads:
-                placed = self._place(islice(reading.rows, self._job.limit))
+                placed = self._place(with_masks(islice(reading.rows, self._job.limit), self._job.masks))
                 for item, made in ordered(threads, self._cut, placed, self._job.workers * _AHEAD):
                     self._put(item, made)
                     self._progress(item.number, total)
@@ -305,6 +308,7 @@ def _options(job: Job, name: str) -> dict[str, object]:
         "limit": job.limit,
         "shard_rows": job.shard_rows,
         "detector": job.detector,
+        "masks": None if job.masks is None else str(job.masks.resolve()),
     }
 
 
