@@ -89,7 +89,8 @@ def draw_det(curves: Sequence[VerificationCurve], target: Path) -> Path:
         for curve, colour, style in _styled(curves):
             fmr, fnmr = _positive(curve)
             some = (fnmr > 0) & (fnmr < 1) & (fmr < 1)
-            lowest = [min([least, *rates[some].tolist()]) for least, rates in zip(lowest, (fmr, fnmr), strict=True)]
+            inside = some & (fnmr <= _HIGHEST_ERROR) & (fmr <= _HIGHEST_ERROR)
+            lowest = [min([least, *rates[inside].tolist()]) for least, rates in zip(lowest, (fmr, fnmr), strict=True)]
             axes.plot(
                 normal_deviate(fmr[some]),
                 normal_deviate(fnmr[some]),
@@ -156,7 +157,11 @@ def draw_attributes(measures: Sequence[Measure], target: Path) -> Path:
         mean = found["accuracy_mean"]
         axes.axvline(mean, color="0.2", linestyle="--", linewidth=1, label=f"mean accuracy {mean:.1%}")
         axes.set_yticks(places, [name.replace("_", " ") for name in names], fontsize=9)
-        axes.set(xlim=(0.3, 1.0), ylim=(-0.7, len(names) - 0.3), title=f"attributes on {measures[0].dataset}")
+        axes.set(
+            xlim=(min(0.3, *accuracy, *balanced), 1.0),
+            ylim=(-0.7, len(names) - 0.3),
+            title=f"attributes on {measures[0].dataset}",
+        )
         axes.xaxis.set_major_formatter(PercentFormatter(1))
         axes.grid(axis="x", alpha=0.3)
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.04), ncols=3, fontsize=9, frameon=False)
