@@ -5,6 +5,7 @@ MXNet's wrote (`genderage.onnx`, older `arcface_r100_v1`): operator set 8, weigh
 inside by nodes named `_minusscalar0` and `_mulscalar0`, batch norm before the first convolution.
 """
 
+import importlib
 import shutil
 import warnings
 from collections.abc import Sequence
@@ -24,14 +25,21 @@ from model.runtime.pack import DEFAULT_PACK, PACKS_DIR
 EMBEDDING_DIM: Final = 24
 
 
-class _View(nn.Module):
+def theirs(module: str, name: str) -> Any:
+    """A class or module of insightface's, imported without the warnings of its own imports."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return getattr(importlib.import_module(module), name)
+
+
+class View(nn.Module):
     """Flattens by a fixed batch, as code written for one image does."""
 
     def forward(self, maps_BCHW: Tensor) -> Tensor:
         return maps_BCHW.reshape(1, -1)
 
 
-class _Scrambled(nn.Module):
+class Scrambled(nn.Module):
     """Mixes the batch into the channels: nothing can open it again."""
 
     def forward(self, maps_BCHW: Tensor) -> Tensor:
