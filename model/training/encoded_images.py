@@ -77,7 +77,7 @@ class EncodedImages:
         if isinstance(rows, tuple):
             decoded = self[rows[0]]
             return decoded[(*(slice(None) for _ in decoded.shape[:-3]), *rows[1:])]
-        chosen = np.arange(len(self))[rows]
+        chosen = self._numbers(rows)
         return self._decode(chosen.reshape(-1).tolist()).reshape(*chosen.shape, *self.shape[1:])
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
@@ -86,6 +86,24 @@ class EncodedImages:
             raise ValueError("encoded images cannot be an array without a copy")
         whole: NDArray[Any] = self[:]
         return whole if dtype is None else whole.astype(dtype)
+
+    def _numbers(self, rows: Any) -> NDArray[np.int64]:  # noqa: ANN401 - as NumPy's own
+        """The row numbers that an index means, from 0, without making an array as long as the set."""
+        if isinstance(rows, slice):
+            return np.arange(*rows.indices(len(self)), dtype=np.int64)
+        chosen = np.asarray(rows)
+        if chosen.dtype == np.bool_:
+            if chosen.shape != (len(self),):
+                raise IndexError(f"{chosen.shape} booleans choose among {len(self)} images")
+            return np.flatnonzero(chosen).astype(np.int64)
+        if chosen.size and not np.issubdtype(chosen.dtype, np.integer):
+            raise IndexError(f"images are not numbered by {chosen.dtype}")
+        numbers = chosen.astype(np.int64)
+        if numbers.size and not -len(self) <= numbers.min() <= numbers.max() < len(self):
+            raise IndexError(
+                f"there are {len(self)} images, and row {numbers.max()} or {numbers.min()} is none of them"
+            )
+        return np.where(numbers < 0, numbers + len(self), numbers)
 
     def _decode(self, rows: Sequence[int]) -> NDArray[np.uint8]:
         images_NSSC = np.empty((len(rows), *self.shape[1:]), np.uint8)
@@ -174,3 +192,7 @@ def decode_in_threads(
 @cache
 def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(min(os.cpu_count() or 1, _MAX_THREADS), thread_name_prefix="decode")
+
+
+# A child that was forked has none of the parent's threads: it makes its own.
+os.register_at_fork(after_in_child=_threads.cache_clear)

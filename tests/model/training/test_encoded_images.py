@@ -1,5 +1,7 @@
 """Tests of model.training.encoded_images, and of the large sets of model.training.dataset."""
 
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -60,8 +62,28 @@ def test_indexing(folder: Path, tmp_path: Path) -> None:
         assert np.array_equal(images[rows], whole[rows]), rows
     assert np.array_equal(images[:, 0, 0, 0], whole[:, 0, 0, 0])
     assert np.array_equal(images[2, 5], whole[2, 5])
-    with pytest.raises(IndexError):
-        images[NUM_ROWS]
+    for wrong in (NUM_ROWS, -NUM_ROWS - 1, np.array([0, NUM_ROWS]), odd[:-1], np.array([0.5])):
+        with pytest.raises(IndexError):
+            images[wrong]
+
+
+@pytest.mark.usefixtures("large")
+def test_a_forked_process_decodes(folder: Path, tmp_path: Path) -> None:
+    """After a fork, as a loader's workers are made, the child decodes with threads of its own."""
+    images = read_faces(folder, "celeba", "train", tmp_path).images
+    expected = images[:].sum()
+    script = f"""
+import os, sys
+from pathlib import Path
+from model.training.encoded_images import EncodedImages
+images = EncodedImages(Path({str(next(tmp_path.glob("*.arrow")))!r}), 112, "set")
+assert images[:].sum() == {expected}
+child = os.fork()
+if not child:
+    os._exit(0 if images[:].sum() == {expected} else 3)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert subprocess.run([sys.executable, "-c", script], timeout=60, check=False).returncode == 0
 
 
 @pytest.mark.usefixtures("large")

@@ -9,12 +9,15 @@ recognition/arcface_torch/dataset.py and `face2rec2.py` (MIT). Read here without
 scanned. Never imports mxnet.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from model.training.data_error import DataError
 from model.training.prepare.layout import Layout, ReadOptions
-from model.training.prepare.recordio import RecordError, parse_record, read_index, read_record, scan_index
+from model.training.prepare.recordio import RecordError, RecordIndex, parse_record, read_index, read_record, scan_index
 from model.training.prepare.rows import BadRow, BytesImage, FaceRow, Labels, Reading
 from model.training.prepare.sources import Sources
 
@@ -24,34 +27,34 @@ def read(sources: Sources, options: ReadOptions) -> Reading:
     records = next((path for path in sources.paths if path.suffix == ".rec"), None)
     records = records or sources.need("InsightFace RecordIO", "train.rec")
     index_file = records.with_suffix(".idx")
-    places = read_index(index_file) if index_file.is_file() else scan_index(records)
-    keys = _image_keys(records, places)
-    if not keys:
+    index = read_index(index_file) if index_file.is_file() else scan_index(records)
+    keys = _image_keys(records, index)
+    if not len(keys):
         raise DataError(f"{records} holds no image")
-    return Reading(_rows(records, places, keys, options.name), len(keys))
+    return Reading(_rows(records, index, keys, options.name), len(keys))
 
 
-def _image_keys(records: Path, places: Mapping[int, int]) -> Sequence[int]:
-    if 0 not in places:
-        return sorted(places)
+def _image_keys(records: Path, index: RecordIndex) -> NDArray[np.int64]:
+    if 0 not in index:
+        return index.keys
     try:
         with records.open("rb") as file:
-            file.seek(places[0])
+            file.seek(index.place(0))
             header = parse_record(read_record(file) or b"")
     except OSError as error:
         raise DataError(f"cannot read {records}: {error.strerror or error}") from error
     if header.is_single or header.data:
-        return sorted(places)
-    return [key for key in range(1, int(header.labels[0])) if key in places]
+        return index.keys
+    return index.keys[(index.keys >= 1) & (index.keys < header.labels[0])]
 
 
-def _rows(records: Path, places: Mapping[int, int], keys: Sequence[int], name: str) -> Iterator[FaceRow | BadRow]:
+def _rows(records: Path, index: RecordIndex, keys: NDArray[np.int64], name: str) -> Iterator[FaceRow | BadRow]:
     num_identities = _num_identities(records)
     with records.open("rb") as file:
-        for key in keys:
+        for key in keys.tolist():
             row = f"{key}.jpg"
             try:
-                file.seek(places[key])
+                file.seek(index.place(key))
                 record = parse_record(read_record(file) or b"")
             except RecordError as error:
                 yield BadRow(row, "broken record", str(error))

@@ -66,7 +66,12 @@ def test_header() -> None:
 def test_index(tmp_path: Path) -> None:
     """Scanning a file finds the very places that its index states; a broken index is one clear line."""
     write_records(tmp_path, {key: packed(float(key), key, bytes(key)) for key in (1, 2, 9, 0)})
-    assert scan_index(tmp_path / "train.rec") == read_index(tmp_path / "train.idx")
+    scanned, stated = scan_index(tmp_path / "train.rec"), read_index(tmp_path / "train.idx")
+    assert scanned.keys.tolist() == stated.keys.tolist() == [0, 1, 2, 9]
+    assert scanned.places.tolist() == stated.places.tolist()
+    assert (stated.place(1), 9 in stated, 3 in stated) == (0, True, False)
+    with pytest.raises(KeyError):
+        stated.place(10)
     (tmp_path / "train.idx").write_text("1 two\n")
     for path, message in ((tmp_path / "train.idx", "is no index"), (tmp_path / "absent.idx", "cannot read")):
         with pytest.raises(DataError, match=message):
