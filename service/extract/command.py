@@ -125,6 +125,9 @@ def extract_command(
     options = Options(chosen, max_faces or (1 if one else None), min_score, min_face, aligned)
     if wish.suffix == ".txt" and options.max_faces != 1:
         raise click.UsageError("a .txt has one row an image: --max-faces is 1")
+    if wish.suffix and Path(out).exists() and Path(source).exists() and Path(out).samefile(source):
+        raise click.UsageError("--out is SOURCE itself")
+    _check_aligned(options, served)
     try:
         sys.exit(_run(Source(source, root), wish, options, settings, served))
     except _REFUSALS as error:
@@ -144,6 +147,18 @@ def _tasks_for(suffix: str, chosen: tuple[Task, ...] | None, pack: Pack) -> tupl
     if not found:
         raise click.ClickException(f"the pack {pack.name} has nothing that {form} holds: {', '.join(taken)}")
     return found
+
+
+def _check_aligned(options: Options, pack: Pack) -> None:
+    """Refuses crops of one alignment for analyzers of several, before every image is found bad by itself."""
+    tasks: dict[str, list[Task]] = {}
+    for part in pack.analyzers:
+        scale = "" if part.box_scale is None else f" at {part.box_scale:g}"
+        tasks.setdefault(f"{part.alignment}{scale}", []).extend(task for task in part.tasks if task in options.tasks)
+    needed = {alignment: names for alignment, names in tasks.items() if names}
+    if options.aligned and len(needed) > 1:
+        said = "; ".join(f"{alignment}: {','.join(names)}" for alignment, names in needed.items())
+        raise click.UsageError(f"--aligned with tasks of several alignments: choose one's by --tasks ({said})")
 
 
 def _target(wish: _Wish, options: Options, pack: Pack) -> Target:

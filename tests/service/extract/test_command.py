@@ -185,3 +185,24 @@ def test_a_pack_without_embeddings_fills_no_folder(extract: Extract, people: Pat
     ages = build_pack(tmp_path / "ages", name="ages", tasks=(("age",),))
     line = one_line(extract(people, "--out", tmp_path / "f", "--pack", ages))
     assert line == "Error: the pack ages has nothing that a folder holds: embedding"
+
+
+def test_crops_of_one_alignment_are_not_for_analyzers_of_several(
+    extract: Extract, people: Path, tmp_path: Path
+) -> None:
+    """A pack of two alignments takes `--aligned` for one's tasks alone, and says which there are."""
+    two = build_pack(tmp_path / "two", name="two", tasks=(("embedding",), ("age", "gender")), sides_px=(32, 48))
+    line = one_line(extract(people, "--out", tmp_path / "x.csv", "--aligned", "--pack", two))
+    assert line.endswith("choose one's by --tasks (arcface-5pt: embedding; box at 1: age,gender)")
+    some = extract(people, "--out", tmp_path / "x.csv", "--aligned", "--pack", two, "--tasks", "age,gender")
+    assert some.exit_code == 0, some.stderr
+    whole = extract(people, "--out", tmp_path / "y.csv", "--pack", two)
+    assert whole.exit_code == 0, whole.stderr
+
+
+def test_a_source_is_not_its_own_target(extract: Extract, people: Path, tmp_path: Path) -> None:
+    """A list is not overwritten by what is made of it."""
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"{people}/anna/anna_1.png\n")
+    assert "--out is SOURCE itself" in one_line(extract(listed, "--out", listed, "--overwrite"))
+    assert listed.read_text() == f"{people}/anna/anna_1.png\n"
