@@ -118,8 +118,7 @@ def test_quality_is_the_same_whatever_alignment_the_analyzers_have(tmp_path: Pat
 
 
 def test_an_official_crop_is_resized_straight_to_the_square(tmp_path: Path) -> None:
-    """An aligned 178 x 218 picture goes to 224 x 224 as CelebA's crops do in training; a pack of two alignments needs
-    to be told whose tasks."""
+    """An aligned 178 x 218 picture goes to 224 x 224 as CelebA's crops do in training, and to no other alignment."""
     folder = build_pack(
         tmp_path / "p", tasks=[["attributes"], ["age"]], sides_px=[224, 112], alignments=["celeba", "arcface-5pt"]
     )
