@@ -30,7 +30,8 @@ _IR: Final = {
 _MIXTURE: Final = {"rows": "celeba:4,utkface:4,fer2013:4", "augmentation.flip_only": "celeba"}
 CHANGES: Final[dict[str, dict[str, str]]] = {
     "nano": {
-        **{key: value for key, value in {**_SWIN, **_FUSION}.items()},
+        **_SWIN,
+        **_FUSION,
         "network.backbone.stem_blocks": "1",
         "rows": "celeba:3,utkface:3,fer2013:3",
         "statistics_batches": "2",

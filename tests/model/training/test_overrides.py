@@ -1,5 +1,6 @@
 """Tests of model.training.overrides."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -92,3 +93,32 @@ def test_keys_are_listed_in_order() -> None:
     """Every value's dotted key is listed, in the order of the fields."""
     nested = ["inner.depths", "inner.pair", "inner.kind", "inner.limit"]
     assert list(keys(Outer())) == ["steps", "rate", "quick", "name", *nested]
+
+
+@dataclass(frozen=True)
+class Mixed:
+    rows: Mapping[str, int] = field(default_factory=lambda: {"a": 3, "b": 2})
+    inner: "Shares" = field(default_factory=lambda: Shares())
+
+
+@dataclass(frozen=True)
+class Shares:
+    shares: Mapping[str, float] = field(default_factory=dict)
+
+
+def test_a_mapping_takes_any_name() -> None:
+    """One entry of a mapping is set or added by a dotted key, whatever dots its own name has; the rest stays."""
+    changed = override(Mixed(), {"rows.b": "0", "rows.new-set": "7", "inner.shares.head.norm": "0.5"})
+    assert changed == Mixed({"a": 3, "b": 0, "new-set": 7}, Shares({"head.norm": 0.5}))
+
+
+def test_a_mapping_is_set_anew() -> None:
+    """A mapping's own key replaces all of it, and single entries count on top."""
+    assert override(Mixed(), {"rows": "x:4, y:5", "rows.y": "6"}).rows == {"x": 4, "y": 6}
+
+
+@pytest.mark.parametrize("changes", [{"rows": "x"}, {"rows": "x:many"}, {"rows.x": "1.5"}])
+def test_a_mapping_of_something_else_is_refused(changes: dict[str, str]) -> None:
+    """An entry without a value, or with one of another kind, is refused as any other value is."""
+    with pytest.raises(OverrideError, match="is needed"):
+        override(Mixed(), changes)
