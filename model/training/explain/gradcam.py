@@ -51,7 +51,8 @@ def class_activation(
         images_NSSC: uint8 crops of the network's side, on its device.
         score: of its raw answers.
         method: how channels are weighed.
-        level: which of the trunk's maps: 0 the finest, -1 the last.
+        level: which of the trunk's maps: 0 the finest, -1 the last. Of a Swin's earlier maps only what a head reads of
+            them directly counts, not what later stages make of them.
 
     Returns:
         float32 (N, H, W), not scaled, none below 0.
@@ -68,7 +69,7 @@ def class_activation(
         except RuntimeError as error:
             if "not have been used" not in str(error):
                 raise
-            raise ExplainError(f"this answer does not depend on level {level} of the trunk; try another") from error
+            raise ExplainError(f"nothing reads level {level} of the trunk for this answer; try another") from error
     return np.asarray(maps_BCHW.detach().sum(1).clamp(min=0).float().cpu().numpy(), np.float32)
 
 

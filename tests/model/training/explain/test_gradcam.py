@@ -181,7 +181,7 @@ def test_a_level_that_is_not_there_or_does_not_count_is_one_clear_line() -> None
     with pytest.raises(ExplainError, match="the trunk has 2 levels, 0 to 1; there is no 5"):
         _scored(network, _images(1, 112), aim, "grad-cam", 5)
     local = replace(TINY, fusion=FusionConfig(widths=(4,), reduction=2, features="local"))
-    with pytest.raises(ExplainError, match="does not depend on level -1 of the trunk"):
+    with pytest.raises(ExplainError, match="nothing reads level -1 of the trunk for this answer"):
         _scored(MultiTaskNetwork(local).eval(), _images(1, 112), aim, "grad-cam")
 
 
