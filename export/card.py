@@ -139,13 +139,16 @@ def _training(pack: Pack) -> str:
     if not pack.training:
         return "## Training\n\nNo record of the training was beside the checkpoint, so none is stated."
     lines = [f"- {_run(run)}" for run in pack.training]
-    if not any(run.part == "analyzer" for run in pack.training):
-        lines.append("- analyzer: no record of its training lies beside its weights, so none is stated.")
+    told = {run.file for run in pack.training if run.part == "analyzer"}
+    if None not in told and not told.issuperset(part.file for part in pack.analyzers):
+        untold = [f"`{part.file}`" for part in pack.analyzers if part.file not in told]
+        lines.append(f"- {_listed(untold)}: no record of the training lay beside the weights, so none is stated.")
     return "## Training\n\n" + "\n".join(lines)
 
 
 def _run(run: TrainingRun) -> str:
-    text = f"{run.part}: {run.num_steps:,} steps, {run.num_images:,} images drawn"
+    of_file = "" if run.file is None else f" `{run.file}`"
+    text = f"{run.part}{of_file}: {run.num_steps:,} steps, {run.num_images:,} images drawn"
     if run.seconds is not None:
         text += f", {_duration(run.seconds)}"
     text += f", on {run.machine}" if run.machine else "; the machine is not recorded"

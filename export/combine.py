@@ -24,7 +24,16 @@ from export.staging import staged
 from export.subgraph import cut
 from model.runtime.known_answer import known_crops
 from model.runtime.labels import TASKS, Task
-from model.runtime.pack import AnalyzerPart, Pack, PackError, PackFile, find_pack, read_pack, verify_pack
+from model.runtime.pack import (
+    AnalyzerPart,
+    Pack,
+    PackError,
+    PackFile,
+    TrainingRun,
+    find_pack,
+    read_pack,
+    verify_pack,
+)
 from model.runtime.session import open_session
 
 
@@ -74,14 +83,16 @@ def combine(order: Combination, stages: Stages) -> Path:
             detector = place_detector(order.detector or str(choices[0].folder.absolute()), folder, None)
         parts: list[AnalyzerPart] = []
         notes: dict[str, str] = {}
+        runs: list[TrainingRun] = []
         for choice in choices:
             for part in choice.pack.analyzers:
                 if set(part.tasks) & set(choice.tasks):
                     with stages.stage(f"{choice.pack.name}: {part.file}"):
                         parts.append(_place(choice, part, folder, [each.file for each in parts]))
                     notes |= _compared(choice.pack, part.file, parts[-1].file)
+                    runs += _runs(choice.pack, part.file, parts[-1].file)
         with stages.stage("checking the whole pack"):
-            write_manifest(folder, _manifest(order, choices, parts, notes, detector))
+            write_manifest(folder, _manifest(order, choices, parts, runs, notes, detector))
             check_pack(folder)
     return order.out
 
@@ -180,12 +191,12 @@ def _manifest(
     order: Combination,
     choices: Sequence[Choice],
     parts: Sequence[AnalyzerPart],
+    runs: Sequence[TrainingRun],
     notes: Mapping[str, str],
     detector: DetectorSource,
 ) -> Pack:
     embedding = next((choice.pack for choice in choices if "embedding" in choice.tasks), None)
     sets = [entry for choice in choices for entry in choice.pack.training_data if entry.name != DETECTION]
-    runs = [run for choice in choices for run in choice.pack.training if run.part == "analyzer"]
     figures = [figure for choice in choices for figure in choice.pack.measured if figure.task in choice.tasks]
     return Pack(
         name=order.out.name,
@@ -208,6 +219,12 @@ def _compared(pack: Pack, file: str, name: str) -> dict[str, str]:
     """What a pack states of its graph's comparison with a network, under the graph's new name."""
     found = pack.exported_with.get(f"compared {file}") or pack.exported_with.get("compared")
     return {} if found is None else {f"compared {name}": found}
+
+
+def _runs(pack: Pack, file: str, name: str) -> list[TrainingRun]:
+    """The trainings that a pack states of one of its graphs, under the graph's new name."""
+    found = [run for run in pack.training if run.part == "analyzer" and run.file in (None, file)]
+    return [run.model_copy(update={"file": name}) for run in found]
 
 
 def _allowed_use(choices: Sequence[Choice], detector: DetectorSource) -> str:

@@ -56,6 +56,7 @@ def filled(config: "NetworkConfig", seed: int = 0) -> "MultiTaskNetwork":
 def multi_task_checkpoint(network: "MultiTaskNetwork", *, is_tmlfa: bool = False) -> "dict[str, object]":
     """What SwinFace's or TMLFA's training saves: the four state dicts with the training's own state beside them."""
     import torch
+    from timm.scheduler.cosine_lr import CosineLRScheduler
 
     from model.published.swinface import to_published
 
@@ -70,16 +71,23 @@ def multi_task_checkpoint(network: "MultiTaskNetwork", *, is_tmlfa: bool = False
         **parts,
         "state_dict_softmax_fc": {"weight": weight},
         "state_optimizer": optimizer.state_dict(),
-        "state_lr_scheduler": {"base_values": [5e-4], "t_initial": 80000, "cycle_mul": 1.0, "metric": None},
+        "state_lr_scheduler": CosineLRScheduler(optimizer, t_initial=80000, t_in_epochs=False).state_dict(),
     }
 
 
 def faer_checkpoint(network: "MultiTaskNetwork") -> "dict[str, object]":
     """What FAER's training saves of a DataParallel model."""
+    import torch
+
     from model.published.faer import to_published
 
     state = to_published(network.state_dict(), network.config)["state_dict"]
-    return {"epoch": 30, "state_dict": {f"module.{key}": value for key, value in state.items()}, "best_acc": 91.87}
+    return {
+        "epoch": 29,
+        "state_dict": {f"module.{key}": value for key, value in state.items()},
+        "best_acc": torch.tensor(8.13),
+        "optimizer": torch.optim.AdamW([torch.nn.Parameter(torch.zeros(3))], lr=1e-3).state_dict(),
+    }
 
 
 def face_analysis_parts(network: "MultiTaskNetwork") -> "dict[str, dict[str, Tensor]]":

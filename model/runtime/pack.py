@@ -123,6 +123,7 @@ class TrainingRun(_Part):
     seconds: float | None = Field(default=None, gt=0)
     machine: str | None = None
     teacher: str | None = None  # whose embeddings it was taught to imitate
+    file: str | None = None  # the graph that came of it, where the pack has analyzers of several trainings
 
 
 class Pack(_Part):

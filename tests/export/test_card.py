@@ -156,7 +156,7 @@ def test_a_detectors_record_is_not_taken_for_the_analyzers(measured: Pack) -> No
             update={"training": runs, "analyzers": (part.model_copy(update={"origin": "X"}),), "checkpoints": ()}
         )
     )
-    assert "- analyzer: no record of its training lies beside its weights, so none is stated." in card
+    assert "- `analyzer.onnx`: no record of the training lay beside the weights, so none is stated." in card
     assert "of weights that were trained elsewhere nothing is." in card
     assert "verifies hashes, graphs and known answers." in card
 

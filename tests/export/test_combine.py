@@ -17,7 +17,7 @@ from export.pack_check import check_pack
 from export.pack_writer import write_manifest
 from export.progress import Stages
 from model.runtime.known_answer import known_crops
-from model.runtime.pack import Figure, Threshold, TrainingSet, Verification, read_pack
+from model.runtime.pack import Figure, Threshold, TrainingRun, TrainingSet, Verification, read_pack
 from model.runtime.session import open_session
 from tests.imported import Imported
 from tests.packs import build_pack
@@ -43,6 +43,7 @@ def measured(own_pack: Path) -> Path:
         "measured": tuple(figures),
         "verification": THRESHOLDS,
         "training_data": (TrainingSet(name="celeba", num_rows=7, terms="CelebA's"),),
+        "training": (TrainingRun(part="analyzer", num_steps=5, num_images=40),),
         "license": "LicenseRef-Mine",
         "allowed_use": "Mine alone. The detector is of the pack other: ITS.",
     }
@@ -90,6 +91,9 @@ def test_statements_go_along_with_the_tasks(measured: Path, small_faer: Imported
     assert (pack.verification, pack.embedding_space) == (THRESHOLDS, source.embedding_space)
     assert {figure.task for figure in pack.measured} == {"embedding", "age", "detection"}
     assert [entry.name for entry in pack.training_data] == ["celeba"]
+    assert [(run.part, run.file, run.num_steps) for run in pack.training] == [("analyzer", "analyzer.onnx", 5)]
+    assert "- analyzer `analyzer.onnx`: 5 steps, 40 images drawn" in (folder / "CARD.md").read_text()
+    assert "- `faer-attributes.onnx`: no record of the training lay" in (folder / "CARD.md").read_text()
     assert pack.license == "LicenseRef-Mine AND LicenseRef-Not-Stated"
     assert pack.allowed_use.startswith("embedding, age of tiny (LicenseRef-Mine): Mine alone. attributes of faer (")
     assert pack.allowed_use.endswith("The detector is of the pack tiny: LicenseRef-Mine.")

@@ -1,6 +1,7 @@
 """Imported packs: they answer what the published networks answer, in every pack's order, and say whose they are."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from export.card import render
-from export.check import predict_by
+from export.check import compare, predict_by
+from export.importers.networks import PublishedNetwork, to_analyzer
 from export.pack_check import check_pack
 from export.precision import embedding_space
 from model.analyzer import Analyzer, normalise
+from model.config import FusionConfig
 from model.network import MultiTaskNetwork
 from model.runtime.known_answer import known_crops
 from model.runtime.labels import ATTRIBUTES, Task
@@ -156,6 +159,33 @@ def test_weights_are_kept_in_single_precision(fixture: str, request: pytest.Fixt
         assert stored >= 0.95 * sum(parameter.numel() for parameter in network.parameters())
 
 
+@pytest.mark.parametrize(
+    "fusion",
+    [
+        FusionConfig(
+            widths=(12,),
+            reduction=4,
+            mode="normal",
+            shared=True,
+            spatial_attention="cbam",
+            pool="average",
+            features="local",
+        ),
+        FusionConfig(
+            widths=(6,), channel_attention=False, spatial_attention="lanet", lanet_branches=(2,), features="global"
+        ),
+    ],
+)
+def test_a_published_variant_is_traced_with_every_batch_size(fusion: FusionConfig) -> None:
+    """Normal, shared, CBAM, LANet, local and global variants answer in the graph what they answer in the network."""
+    config = replace(SMALL_SWINFACE, fusion=fusion)
+    network = filled(config)
+    analyzer = to_analyzer(PublishedNetwork("variant", config, network.state_dict(), "a variant"))
+    assert analyzer.network is not None
+    check = compare(open_session(analyzer.graph), analyzer.network, noise(56), 56)
+    assert set(check.worst) == set(config.tasks)
+
+
 @pytest.mark.parametrize("fixture", ["small_swinface", "small_face_analysis"])
 def test_the_embedding_space_is_the_networks(fixture: str, request: pytest.FixtureRequest) -> None:
     """Embeddings are named by the weights that make them, so that no other network's are compared with them."""
@@ -213,7 +243,7 @@ def test_terms_and_origin_are_stated(
         assert f"- `{part.file}`: {part.origin}" in card
         compared = pack.exported_with[f"compared {part.file}"]
         assert "batch sizes 1, 2, 3, 5, 16 on 7 real crops of t1.jpg, astronaut.png" in compared
-    assert "- analyzer: no record of its training lies beside its weights" in card
+    assert "no record of the training lay beside the weights, so none is stated." in card
     assert "compares these weights" not in card
 
 
