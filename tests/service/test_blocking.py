@@ -48,7 +48,7 @@ def test_images_under_way_side_by_side_have_the_same_answers(tiny_pack: Path) ->
     with open_analyzer(settings_for(tiny_pack)) as analyzer:
         options = analyzer.default_options
         together = analyzer.analyze([RED, GREEN, b"text"]).images
-        reads = [lambda data=data: Upload(data) for data in (RED, GREEN, b"text")]  # type: ignore[misc]
+        reads = [lambda data=data: Upload(data) for data in (RED, GREEN, b"text")]
         waiting = [analyzer.submit(read, options) for read in reads]
         for alone, beside in zip((future.result() for future in waiting), together, strict=True):
             assert (alone.width, type(alone.error)) == (beside.width, type(beside.error))
