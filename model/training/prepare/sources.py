@@ -7,8 +7,10 @@ set from another.
 import csv
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -49,10 +51,13 @@ class Sources:
         return tuple(dict.fromkeys(path if path.is_dir() else path.parent for path in self.paths))
 
     def find(self, *names: str) -> Path | None:
-        """The file or folder of the first of these names that there is, whatever its case; the shallowest one."""
+        """The folder, or file that is no image, of the first of these names that there is; the shallowest one.
+
+        Case does not count.
+        """
         wanted = [name.lower() for name in names]
         found: dict[str, Path] = {}
-        for path in self._walk():
+        for path in self._entries:
             if path.name.lower() in wanted:
                 found.setdefault(path.name.lower(), path)
         return next((found[name] for name in wanted if name in found), None)
@@ -70,28 +75,30 @@ class Sources:
         return path
 
     def matching(self, pattern: str) -> list[Path]:
-        """Every file whose name matches a regular expression whole, whatever its case; sorted by path."""
+        """Every file but images whose whole name matches a regular expression, whatever its case; sorted by path."""
         expression = re.compile(pattern, re.IGNORECASE)
-        return sorted(path for path in self._walk(folders=False) if expression.fullmatch(path.name))
+        return sorted(path for path in self._entries if expression.fullmatch(path.name) and path.is_file())
 
     def images(self) -> Iterator[Path]:
         """Every image file, in a fixed order, folder after folder."""
         for path in self.paths:
             yield from _images_below(path)
 
-    def _walk(self, folders: bool = True) -> Iterator[Path]:
-        """Files and folders, shallow ones first, in the order of their names."""
-        level = [path for path in self.paths if path.is_dir()]
-        yield from (path for path in self.paths if folders or path.is_file())
+    @cached_property
+    def _entries(self) -> list[Path]:
+        """Folders and all files but images, shallow ones first, in the order of their names; sought once."""
+        found, level = list(self.paths), [path for path in self.paths if path.is_dir()]
         while level:
             deeper: list[Path] = []
             for folder in level:
                 for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
                     if entry.is_dir():
                         deeper.append(Path(entry.path))
-                    if folders or not entry.is_dir():
-                        yield Path(entry.path)
+                        found.append(Path(entry.path))
+                    elif Path(entry.name).suffix.lower() not in IMAGE_SUFFIXES:
+                        found.append(Path(entry.path))
             level = deeper
+        return found
 
 
 class ImageFinder:
@@ -167,7 +174,9 @@ def count_lines(path: Path) -> int:
 
 
 def _words(line: str, separator: str | None) -> tuple[str, ...]:
-    return tuple(word.strip() for word in line.split(separator)) if separator else tuple(line.split())
+    words = (word.strip() for word in line.split(separator)) if separator else line.split()
+    # A list of attributes holds the same few words millions of times.
+    return tuple(map(sys.intern, words))
 
 
 def _images_below(path: Path) -> Iterator[Path]:
