@@ -22,6 +22,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from service.client import Service, free_port, serving
 from tests.e2e.conftest import NUM_FACES
+from tests.imported import Imported, run
 from tests.service.pictures import opened, oriented
 
 WAIT_SECONDS: Final = 60
@@ -210,6 +211,36 @@ def test_the_page_works_with_a_key_and_does_not_keep_it(browser: Browser, six_fa
         assert browser.driver.execute_script(kept) == [0, 0, ""]
         browser.driver.refresh()
         assert browser.one("#key").get_attribute("value") == ""
+
+
+def test_a_pack_without_gender_age_and_embeddings_shows_what_it_has(
+    browser: Browser, small_faer: Imported, six_faces_path: Path
+) -> None:
+    """Cards of a pack of expression and attributes have these, a plain heading, and no button to compare by."""
+    with serving(free_port(), pack=str(small_faer.folder)) as service:
+        browser.open(service.url)
+        browser.choose(six_faces_path)
+        cards = browser.wait_for("article.face", NUM_FACES)
+        for number, card in enumerate(cards, 1):
+            assert card.find_element(By.CSS_SELECTOR, "h3").text == f"{number}Face {number}"
+            assert len(card.find_elements(By.CSS_SELECTOR, ".bars:not(.wide) li")) == 7
+            assert len(card.find_elements(By.CSS_SELECTOR, ".bars.wide li")) == 40
+            assert card.find_elements(By.CSS_SELECTOR, "button") == []
+        assert browser.errors() == []
+
+
+def test_a_pack_of_embeddings_alone_compares(browser: Browser, tmp_path: Path, six_faces_path: Path) -> None:
+    """Cards of a pack that answers nothing but embeddings show no bars, and two of them are compared."""
+    run("combine", "nano=embedding", "--out", tmp_path / "bare")
+    with serving(free_port(), pack=str(tmp_path / "bare")) as service:
+        browser.open(service.url)
+        browser.choose(six_faces_path)
+        cards = browser.wait_for("article.face", NUM_FACES)
+        assert browser.all(".bars") == []
+        for card in cards[:2]:
+            card.find_element(By.CSS_SELECTOR, "button").send_keys(Keys.ENTER)
+        browser.wait_for_text("#compare", "similarity")
+        assert browser.errors() == []
 
 
 def test_every_control_has_a_name_and_the_picture_a_description(page: Browser, six_faces_path: Path) -> None:
