@@ -170,7 +170,7 @@ class NpyFolder:
             file = self._file(path, number)
             with contextlib.suppress(FileNotFoundError):
                 if file.stat().st_mtime_ns >= self._began_ns:
-                    raise TargetError(f"{file} was written for another image of the same folder name and stem")
+                    raise TargetError(f"{file} was written before, for an image of the same folder name and stem")
             file.parent.mkdir(exist_ok=True)
             part = file.with_name(f".{file.name}.part")
             with part.open("wb") as target:

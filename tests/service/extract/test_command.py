@@ -136,7 +136,7 @@ def test_two_images_of_one_name_do_not_overwrite_each_other(extract: Extract, pe
     twin.write_bytes(GREEN)
     result = extract(people, "--out", tmp_path / "f")
     assert result.exit_code == 1
-    assert f"{twin}: {tmp_path}/f/anna/anna_1.npy was written for another image" in result.stderr
+    assert f"{twin}: {tmp_path}/f/anna/anna_1.npy was written before, for an image" in result.stderr
     again = extract(people, "--out", tmp_path / "f", "--overwrite")
     assert again.exit_code == 1
     assert "1 bad" in again.stderr
