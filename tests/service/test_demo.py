@@ -14,6 +14,7 @@ from PIL import Image
 
 from service import demo
 from service.client import is_free
+from tests.imported import Imported
 
 COMMAND = [sys.executable, "-m", "service.demo"]
 
@@ -33,6 +34,19 @@ def test_the_demo_finds_six_faces_draws_them_and_leaves_nothing_running(tmp_path
         assert drawn.size == (1280, 886)
     port = int(lines[-1].split("127.0.0.1:")[1].split("/")[0])
     assert is_free(port)
+
+
+def test_the_demo_of_a_pack_without_embeddings_compares_nobody(tmp_path: Path, small_faer: Imported) -> None:
+    """It shows the expressions and attributes that the pack answers, says why it compares nobody, and exits 0."""
+    command = [*COMMAND, "--pack", str(small_faer.folder)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "6 faces in t1.jpg"
+    assert not {"age", "gender"} & set(lines[2].split())
+    assert {"expression", "quality"} <= set(lines[2].split())
+    assert "no faces compared: the pack answers no embeddings" in lines
+    assert (tmp_path / "demo.png").is_file()
 
 
 @pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
