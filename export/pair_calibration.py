@@ -108,7 +108,10 @@ def _score(
     first, second, same = pairs.first[kept], pairs.second[kept], pairs.same[kept]
     if not len(same):
         return PairScores(_NOTHING, _NOTHING), 0, lost
-    similarity = pair_similarity(embeddings_ND[first], embeddings_ND[second])
+    try:
+        similarity = pair_similarity(embeddings_ND[first], embeddings_ND[second])
+    except ValueError as error:  # an embedding that is zero or not finite has no direction to compare
+        raise ExportError(f"{pairs.name}: {error}") from error
     return PairScores(similarity[same], similarity[~same]), len(np.unique([first, second])), lost
 
 
