@@ -24,6 +24,9 @@ def one_line() -> Iterator[None]:
         raise click.ClickException(
             f"{error.name} is missing; install the train extra: pip install 'mien[train]'"
         ) from error
+    except OSError as error:  # a full disk, a folder that may not be written
+        named = "" if error.filename is None else f"{error.filename}: "
+        raise click.ClickException(f"{named}{error.strerror or error}") from error
     except (ValueError, RuntimeError) as error:  # each of this project's errors that a person can mend is one of these
         if not type(error).__module__.startswith(("export.", "model.")):
             raise

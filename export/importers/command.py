@@ -78,9 +78,20 @@ def tmlfa(options: PackOptions, checkpoint: Path, config_files: tuple[Path, ...]
 @click.argument("checkpoints", type=_FILE, nargs=-1, required=True, metavar="CHECKPOINT...")
 @_config
 @_keep
+@click.option(
+    "--expressions",
+    type=click.Choice(["raf-db", "affectnet"]),
+    default="raf-db",
+    show_default=True,
+    help="The set in whose label order an expressions' network answers.",
+)
 @pack_options()
 def faer(
-    options: PackOptions, checkpoints: tuple[Path, ...], config_files: tuple[Path, ...], keep: Path | None
+    options: PackOptions,
+    checkpoints: tuple[Path, ...],
+    config_files: tuple[Path, ...],
+    keep: Path | None,
+    expressions: Literal["raf-db", "affectnet"],
 ) -> None:
     """Makes a pack of FAER's CHECKPOINT: attributes or expression, or both of two files, on CelebA-aligned crops.
 
@@ -90,7 +101,7 @@ def faer(
     with one_line(), interruptible():
         from export.importers.faer import read_faer
 
-        _import(options, "faer", read_faer(checkpoints, _read_configs(config_files)), keep)
+        _import(options, "faer", read_faer(checkpoints, _read_configs(config_files), expressions), keep)
 
 
 @import_.command("face-analysis")

@@ -199,7 +199,7 @@ def test_a_photograph_can_be_named_to_compare_on(tmp_path: Path, files: dict[str
     config = write_config(tmp_path / "expression.json", SMALL_FAER_EXPRESSION)
     kept = tmp_path / "kept"
     options = ["--config", config, "--photo", astronaut_path, "--allowed-use", "Ask me.", "--keep", kept]
-    printed = run("import", "faer", files["expression"], *options, "--out", out)
+    printed = run("import", "faer", files["expression"], *options, "--expressions", "raf-db", "--out", out)
     pack = read_pack(out)
     assert f"{kept}: the network, to train on from by --init" in printed
     expected = filled(SMALL_FAER_EXPRESSION).state_dict()
