@@ -17,7 +17,7 @@ from export.pack_check import check_pack
 from export.pack_writer import write_manifest
 from export.progress import Stages
 from model.runtime.known_answer import known_crops
-from model.runtime.pack import Figure, Threshold, TrainingRun, TrainingSet, Verification, read_pack
+from model.runtime.pack import Figure, PackFile, Threshold, TrainingRun, TrainingSet, Verification, read_pack, sha256_of
 from model.runtime.session import open_session
 from tests.imported import Imported
 from tests.packs import build_pack
@@ -136,6 +136,23 @@ def test_every_crop_size_and_alignment_goes_together(tmp_path: Path) -> None:
     ]
     assert parts[1].box_scale == read_pack(source).analyzers[1].box_scale
     check_pack(folder)
+
+
+@pytest.mark.parametrize("tasks", ["age,gender", "embedding,expression,age,gender,attributes,race"])
+def test_a_quantised_twin_goes_along(own_pack: Path, tmp_path: Path, tasks: str) -> None:
+    """An analyzer's twin is copied, or cut to the same tasks, and stated with its own hash."""
+    twin = shutil.copyfile(own_pack / "analyzer.onnx", own_pack / "analyzer.int8.onnx")
+    pack = read_pack(own_pack)
+    (part,) = pack.analyzers
+    stated = PackFile(file=twin.name, sha256=sha256_of(twin))
+    write_manifest(own_pack, pack.model_copy(update={"analyzers": (part.model_copy(update={"int8": stated}),)}))
+    folder = made(tmp_path, f"{own_pack}={tasks}")
+    (part,) = read_pack(folder).analyzers
+    assert part.int8 is not None
+    assert part.int8.file == "analyzer.int8.onnx"
+    assert part.int8.sha256 == sha256_of(folder / part.int8.file)
+    outputs = [spec.name for spec in open_session(folder / part.int8.file).outputs]
+    assert outputs == list(part.tasks) == tasks.split(",")
 
 
 def test_another_detector_can_be_named(measured: Path, tmp_path: Path) -> None:
