@@ -68,8 +68,8 @@ def write_all(folder: Path, num_rows: int = 20) -> None:
     for file in sorted((folder / "other").iterdir()):
         file.rename(folder / file.name.replace("train", "val"))
     (folder / "other").rmdir()
-    with (folder / "celeba-val-pairs.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
+    with (folder / "celeba-val-pairs.csv").open("w", newline="") as table:
+        writer = csv.writer(table)
         writer.writerow(["fold", "name_a", "name_b", "same"])
         for fold in range(10):
             # Rows six apart are one person, neighbours are two.

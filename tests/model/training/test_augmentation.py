@@ -9,7 +9,7 @@ from model.training.augmentation import Augmentation, AugmentationConfig, black_
 from model.training.seeds import torch_generator
 
 NONE = replace(
-    AugmentationConfig(**{field.name: 0 for field in fields(AugmentationConfig)}),
+    AugmentationConfig(**{field.name: 0 for field in fields(AugmentationConfig) if field.type in (float, int)}),  # type: ignore[arg-type]
     min_resolution_px=8,
 )
 

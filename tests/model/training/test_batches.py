@@ -46,3 +46,17 @@ def test_sizes(mixture: Mixture) -> None:
     """The mixture states each set's rows."""
     assert mixture.sizes == {"celeba": 20, "utkface": 20, "fer2013": 20}
     assert mixture.num_identities == 6
+
+
+def test_rows_of_a_batch(mixture: Mixture) -> None:
+    """The rows of an index are every label's and the images', in its order."""
+    batch = mixture.batch({"utkface": np.array([3, 1, 4])})
+    chosen = batch.rows(torch.tensor([2, 0, 0]))
+    assert chosen.age.tolist() == [4.0, 3.0, 3.0]
+    assert torch.equal(chosen.images[1], batch.images[0])
+
+
+def test_counts_of_classes(mixture: Mixture) -> None:
+    """Labelled rows of each class are counted over all sets; unlabelled ones are in none."""
+    assert mixture.counts("gender", 2).tolist() == [20, 20]
+    assert mixture.counts("race", 5).tolist() == [4, 4, 4, 4, 4]

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from model.training.sampler import MixedSampler
+from model.training.sampler import MixedSampler, kept_rows
 
 SIZES, ROWS = {"a": 10, "b": 7, "c": 5}, {"a": 4, "b": 3, "c": 0}
 
@@ -38,3 +38,19 @@ def test_a_step_depends_on_seed_and_step_alone() -> None:
     assert {name: index.tolist() for name, index in drawn.items()} == {n: i.tolist() for n, i in fresh.items()}
     others = [MixedSampler(SIZES, ROWS, seed=2).draw(step)["a"].tolist() for step in range(4)]
     assert others != [walked.draw(step)["a"].tolist() for step in range(4)]
+
+
+def test_a_pass_keeps_its_share() -> None:
+    """With `keep` a pass holds that share of a set's rows, each once, another choice each pass, all of them in time."""
+    sampler = MixedSampler({"a": 10}, {"a": 5}, seed=1, keep={"a": 0.5})
+    passes = [sorted(sampler.draw(number)["a"].tolist()) for number in range(40)]
+    assert all(len(set(rows)) == 5 for rows in passes)
+    assert passes[0] != passes[1]
+    counts = Counter(row for rows in passes for row in rows)
+    assert set(counts) == set(range(10))
+    assert all(8 <= count <= 32 for count in counts.values())
+
+
+def test_kept_rows() -> None:
+    """A set keeps the rounded share of its rows, one at least, all from 1 on."""
+    assert [kept_rows(9, keep) for keep in (1.0, 2.0, 0.5, 0.01)] == [9, 9, 4, 1]

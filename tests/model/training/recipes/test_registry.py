@@ -55,7 +55,8 @@ def test_swinface() -> None:
     assert recipe.rows["ms1mv2"] == recipe.rows["celeba"] == 32
     assert recipe.keep == {"celeba": 0.5}
     plan = recipe.plan(dict.fromkeys(recipe.rows, 100_000), world_size=4)
-    assert (plan.total_steps, plan.warmup_steps, plan.peak) == (80_000, 8_000, pytest.approx(5e-4))
+    assert (plan.total_steps, plan.warmup_steps) == (80_000, 8_000)
+    assert plan.peak == pytest.approx(5e-4)
     assert recipe.schedule.kind == "warm_cosine"
     assert plan.peak * recipe.schedule.warmup_share == pytest.approx(5e-7)
     assert plan.peak * recipe.final_share == pytest.approx(5e-6)
