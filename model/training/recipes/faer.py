@@ -63,7 +63,7 @@ def faer_expression() -> AnalyzerRecipe:
     return replace(
         faer_attributes(),
         network=FAER_EXPRESSION,
-        rows={"raf-db": 256},
+        rows={"rafdb": 256},
         losses=LossWeights(teacher=0.0, relation=0.0, margin=0.0, expression=1.0, centre=0.01),
         forms=LossForms(),
         validation=ValidationConfig(metric="expression/accuracy"),

@@ -69,7 +69,7 @@ def swinface() -> AnalyzerRecipe:
     return replace(
         swinface_pretrain(),
         network=SWINFACE,
-        rows={"ms1mv2": 32, "adience": 8, "morph": 8, "imdb-wiki": 16, "celeba": 32, "raf-db": 16, "affectnet": 16},
+        rows={"ms1mv2": 32, "adience": 8, "morph": 8, "imdbwiki": 16, "celeba": 32, "rafdb": 16, "affectnet": 16},
         keep={"celeba": 0.5},
         # 39 attributes beside gender, each a cross entropy of weight 1; the loss is their mean.
         losses=replace(_NO_LOSS, margin=1.0, age=1.0, gender=1.0, expression=1.0, attributes=39.0),
@@ -96,6 +96,6 @@ def tmlfa() -> AnalyzerRecipe:
     return replace(
         swinface(),
         network=TMLFA,
-        rows={"ms-celeb-1m": 32, "imdb-wiki": 32, "celeba": 32, "raf-db": 32},
+        rows={"ms-celeb-1m": 32, "imdbwiki": 32, "celeba": 32, "rafdb": 32},
         augmentation=AugmentationConfig(kind="randaugment", flip_only=("ms-celeb-1m",)),
     )

@@ -51,7 +51,7 @@ def test_swinface() -> None:
     assert recipe.network == SWINFACE
     assert sum(recipe.rows.values()) == 128
     assert recipe.rows["adience"] / 32 == recipe.rows["morph"] / 32 == 0.25
-    assert recipe.rows["imdb-wiki"] / 32 == recipe.rows["raf-db"] / 32 == recipe.rows["affectnet"] / 32 == 0.5
+    assert recipe.rows["imdbwiki"] / 32 == recipe.rows["rafdb"] / 32 == recipe.rows["affectnet"] / 32 == 0.5
     assert recipe.rows["ms1mv2"] == recipe.rows["celeba"] == 32
     assert recipe.keep == {"celeba": 0.5}
     plan = recipe.plan(dict.fromkeys(recipe.rows, 100_000), world_size=4)
@@ -76,7 +76,7 @@ def test_tmlfa() -> None:
     """SwinFace's training on TMLFA's four sets."""
     recipe, swinface = RECIPES["tmlfa"](), RECIPES["swinface"]()
     assert recipe.network == TMLFA
-    assert recipe.sets == ("ms-celeb-1m", "imdb-wiki", "celeba", "raf-db")
+    assert recipe.sets == ("ms-celeb-1m", "imdbwiki", "celeba", "rafdb")
     assert (recipe.optimizer, recipe.losses, recipe.schedule) == (
         swinface.optimizer,
         swinface.losses,
