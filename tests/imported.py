@@ -211,14 +211,14 @@ def full_swinface(tmp_path_factory: pytest.TempPathFactory) -> Imported:
 
 
 @pytest.fixture(scope="session")
-def full_faer(tmp_path_factory: pytest.TempPathFactory) -> Imported:
-    """A pack of FAER's attributes' network as published, 224 pixels: 101.7 M parameters (most of a minute)."""
+def full_faer(tmp_path_factory: pytest.TempPathFactory, astronaut_path: Path) -> Imported:
+    """A pack of FAER's attributes' network as published, 224 pixels: 101.7 M parameters (a minute of one core)."""
     from model.config import FAER_ATTRIBUTES
 
     folder = tmp_path_factory.mktemp("full-faer")
     network = filled(FAER_ATTRIBUTES)
     path = save(folder / "celeba.pth", faer_checkpoint(network))
-    run("import", "faer", path, "--out", folder / "faer")
+    run("import", "faer", path, "--photo", astronaut_path, "--out", folder / "faer")  # one face: each costs seconds
     path.unlink()
     return Imported(folder / "faer", (network,))
 
