@@ -34,7 +34,7 @@ def train(
     changes: tuple[str, ...],
     validate: bool,
 ) -> None:
-    r"""Trains RECIPE: nano (the face analyzer that ships), detector, or one that `mien-train recipes` lists.
+    """Trains RECIPE: nano (the face analyzer that ships), detector, or one that `mien-train recipes` lists.
 
     The run's folder gets last/ (to resume from), ema/ (the checkpoint to evaluate and export), log.jsonl, tensorboard/
     and report/. A training that is killed goes on with --resume and ends with the same weights as one that ran through.
@@ -45,7 +45,7 @@ def train(
     mien-train train nano --data ../shared/data --set total_steps=5000 --set rows.celeba=32
     mien-train train ir-age --data ../shared/data --set rows=utkface:64
     torchrun --nproc_per_node 8 -m model.training train swinface --data DATA
-    """
+    """  # noqa: D301 - click needs the control character
     if resume and init is not None:
         raise click.UsageError("--resume and --init exclude each other")
     out = out or Path("runs") / recipe
@@ -63,12 +63,12 @@ def train(
 @click.command()
 @click.argument("name", type=click.Choice(NAMES), metavar="[NAME]", required=False)
 def recipes(name: str | None) -> None:
-    r"""Lists the recipes and the scores to expect of them; with NAME, one recipe whole, as --set takes its keys.
+    """Lists the recipes and the scores to expect of them; with NAME, one recipe whole, as --set takes its keys.
 
     \b
     mien-train recipes
     mien-train recipes swinface
-    """
+    """  # noqa: D301 - click needs the control character
     try:
         from model.training.recipes.listing import list_recipes, show_recipe
     except ModuleNotFoundError as error:
