@@ -11,8 +11,9 @@ import os
 import random
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -62,7 +63,7 @@ class RandAugment:
         if self._num_workers > 0:
             # Fresh processes: a fork would take along a GPU's context and half of the threads' locks.
             fresh = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self._num_workers, mp_context=fresh, initializer=_leave_signals)
+            self._pool = ProcessPoolExecutor(self._num_workers, mp_context=fresh, initializer=_begin)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -82,15 +83,27 @@ class RandAugment:
         if self._pool is None:
             return torch.from_numpy(_augment(self._config, crops_NSSC, seeds))
         cuts = np.array_split(np.arange(len(seeds)), min(self._num_workers, max(len(seeds), 1)))
-        parts = [
-            self._pool.submit(_augment, self._config, crops_NSSC[cut], [seeds[place] for place in cut]) for cut in cuts
-        ]
+        with _signals_held():
+            parts = [
+                self._pool.submit(_augment, self._config, crops_NSSC[cut], [seeds[place] for place in cut])
+                for cut in cuts
+            ]
         return torch.from_numpy(np.concatenate([part.result() for part in parts]))
 
 
-def _leave_signals() -> None:
-    """Ctrl-C is for the training, which ends its step and then these processes; they never outlive it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Processes started here leave Ctrl-C to the training, which ends its step and then them."""
+    # A mask and no handler: it is a process' own from its first instruction, long before any of its Python runs.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begin() -> None:
+    """A process' start: one thread, and an end no later than the training's, even if that is killed."""
     torch.set_num_threads(1)
     parent = multiprocessing.parent_process()
     if parent is not None:

@@ -1,6 +1,10 @@
 """Tests of every recipe: a short training at reduced size of each published system, its checkpoint and its graph."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -13,7 +17,7 @@ from model.analyzer import Analyzer
 from model.checkpoint import load_network, load_tensors
 from model.training.loop import train_analyzer
 from model.training.recipes.names import NAMES
-from tests.model.training.families import small, write_all
+from tests.model.training.families import assignments, small, write_all
 
 LOSSES = {
     "swinface-pretrain": {"margin"},
@@ -94,3 +98,28 @@ def test_each_optimizer_resumes(
         assert [key for key, value in one.items() if not torch.equal(value, other[key])] == [], file
     states = [json.loads((out / "last" / "state.json").read_text()) for out in (whole, cut)]
     assert states[0] == states[1]
+
+
+def test_ctrl_c_ends_the_worker_processes_too(data: Path, tmp_path: Path) -> None:
+    """Ctrl-C reaches every process of a training that reads ahead: it saves, says one line, and goes on the same."""
+    out, changes = tmp_path / "cut", {"total_steps": "40"}
+    program = "from model.training.cli import main; main()"
+    arguments = ["train", "swinface", "--data", str(data), "--out", str(out), "--no-validate"]
+    command = [sys.executable, "-c", program, *arguments, *assignments("swinface", num_workers="1", **changes)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stderr is not None
+    while not process.stderr.readline().startswith("step 2/"):
+        assert process.poll() is None
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.stderr.read()
+    process.stderr.close()
+    assert process.wait() == 1
+    assert said.splitlines()[-1] == f"Error: stopped before the end; go on with --resume --out {out}"
+    assert "Traceback" not in said
+    stopped_at = json.loads((out / "last" / "state.json").read_text())["step"]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("model.training.loop.stopping", lambda: nullcontext(StopAfter(stopped_at)))
+        train_analyzer(small("swinface", **changes), data, tmp_path / "whole")
+    for file in ("weights", "objective", "optimizer"):
+        one, other = (load_tensors(folder / "last" / f"{file}.safetensors") for folder in (out, tmp_path / "whole"))
+        assert all(torch.equal(value, other[key]) for key, value in one.items()), file
