@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import onnx
@@ -123,3 +124,13 @@ def test_ctrl_c_ends_the_worker_processes_too(data: Path, tmp_path: Path) -> Non
     for file in ("weights", "objective", "optimizer"):
         one, other = (load_tensors(folder / "last" / f"{file}.safetensors") for folder in (out, tmp_path / "whole"))
         assert all(torch.equal(value, other[key]) for key, value in one.items()), file
+
+
+def test_a_compiled_network_is_the_same(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With torch.compile, here without its slow code generation, a training leaves what one without it leaves."""
+    monkeypatch.setattr("torch.compile", partial(torch.compile, backend="eager"))
+    for compiled in ("true", "false"):
+        assert train_analyzer(small("ir-gender", compile=compiled), data, tmp_path / compiled)
+    one, other = (load_tensors(tmp_path / each / "ema" / "weights.safetensors") for each in ("true", "false"))
+    assert one.keys() == other.keys()
+    assert all(torch.allclose(value, other[key], atol=1e-6) for key, value in one.items())
