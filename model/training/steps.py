@@ -138,7 +138,7 @@ class Training:
         number = batch_of_step * self.world.size + self.world.rank
         images_BCHW, batch = self._feeder.feed(number)
         torch.manual_seed(seed_of(recipe.seed, DROPOUT, number))
-        images_BCHW, labels = self._mixed(images_BCHW, batch, number)
+        images_BCHW, labels = self._mixed(images_BCHW, batch, batch_of_step)
         # The same on every process: they hold shards of one sample.
         sample = torch_generator(recipe.seed, SAMPLE, batch_of_step)
         moment = Moment(state.step / self.plan.total_steps, sample)
@@ -154,9 +154,10 @@ class Training:
             return self._pass.no_sync()
         return nullcontext()
 
-    def _mixed(self, images_BCHW: Tensor, batch: Batch, number: int) -> tuple[Tensor, list[tuple[float, Batch]]]:
+    def _mixed(self, images_BCHW: Tensor, batch: Batch, batch_of_step: int) -> tuple[Tensor, list[tuple[float, Batch]]]:
         mixing = self.recipe.mixing
-        generator = torch_generator(self.recipe.seed, MIX, number)
+        # Every process mixes by one share: the identities' softmax counts the rows of all of them at once.
+        generator = torch_generator(self.recipe.seed, MIX, batch_of_step)
         if mixing.kind == "none" or float(torch.rand((), generator=generator)) >= mixing.probability:
             return images_BCHW, [(1.0, batch)]
         mix = mixup if mixing.kind == "mixup" else cutmix
