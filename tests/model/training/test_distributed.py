@@ -36,7 +36,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def together(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run's folder of two processes that trained together, by the documented command."""
     out = tmp_path_factory.mktemp("together")
-    done = _torchrun(data, out, **CHANGES)
+    done = _torchrun(data, out, **CHANGES, accumulation="2")
     assert done.returncode == 0, done.stderr
     return out
 
@@ -65,8 +65,8 @@ def _assert_same_losses(out: Path, other: Path) -> None:
 
 
 def test_two_processes_train_as_one(data: Path, together: Path, tmp_path: Path) -> None:
-    """Two gloo processes log the losses of one that accumulates two batches, and end with its weights."""
-    assert train_analyzer(small(NAME, **CHANGES, accumulation="2"), data, tmp_path)
+    """Two gloo processes of two batches a step log the losses of one that accumulates four, and end at its weights."""
+    assert train_analyzer(small(NAME, **CHANGES, accumulation="4"), data, tmp_path)
     _assert_same_losses(together, tmp_path)
     for file in ("weights", "objective"):
         one_file, other_file = (load_tensors(out / "last" / f"{file}.safetensors") for out in (together, tmp_path))
@@ -93,7 +93,7 @@ def test_a_run_goes_on_with_another_number_of_processes(data: Path, together: Pa
         (tmp_path / name).mkdir()
         for file in (together / name).iterdir():
             (tmp_path / name / file.name).write_bytes(file.read_bytes())
-    longer = small(NAME, **CHANGES, accumulation="2", total_steps="5")
+    longer = small(NAME, **CHANGES, accumulation="4", total_steps="5")
     assert train_analyzer(longer, data, tmp_path, resume=True)
     assert json.loads((tmp_path / "last" / "state.json").read_text())["step"] == 5
 
