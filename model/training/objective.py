@@ -16,7 +16,7 @@ from model.losses.age import annealed_age, ordinal_age, smooth_l1_age
 from model.losses.centre import CentreLoss
 from model.losses.classification import cross_entropy, pairwise_attributes
 from model.losses.distillation import TeacherProjection, relational_distance
-from model.losses.partial_fc import PartialFC
+from model.losses.partial_fc import PartialFC, check_options
 from model.network_config import NetworkConfig
 from model.runtime.labels import ATTRIBUTES, EXPRESSIONS
 from model.training.batches import Batch
@@ -83,8 +83,8 @@ class MarginConfig:
         margins: (m1, m2, m3) of the combined margin; the first is SphereFace's.
         kind: the margin.
         sample_rate: the share of the identities that a step's softmax runs over, its own among them (Partial FC).
-        interclass_filter: other identities' cosines over this are left out of the softmax, as likely mislabelled; 0
-            leaves out none.
+        interclass_filter: other identities' cosines over this are set to 0 and have no gradient, as likely mislabelled;
+            0 leaves all as they are.
     """
 
     scale: float = 32.0
@@ -92,6 +92,17 @@ class MarginConfig:
     kind: Literal["combined", "sphereface", "adacos"] = "combined"
     sample_rate: float = 1.0
     interclass_filter: float = 0.0
+
+    def check(self) -> None:
+        """Holds the options to each other.
+
+        Raises:
+            ValueError: if one is out of its range.
+        """
+        try:
+            check_options(self.kind, self.margins, self.sample_rate, self.interclass_filter)
+        except ValueError as error:
+            raise ValueError(f"margin: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,7 @@ class AnalyzerRecipe:
         if self.accumulation < 1:
             raise ValueError("accumulation must be 1 at least")
         self.forms.check(self.network, self.losses)
+        self.margin.check()
         if not self.sets:
             raise ValueError("rows must name a set with one row at least")
         if not self.total_steps and not self.epochs:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from model.training.objective import LossForms
+from model.training.objective import LossForms, MarginConfig
 from model.training.optimizer import OptimizerConfig
 from model.training.recipes.recipe import AnalyzerRecipe, as_stored, completed
 
@@ -42,10 +42,13 @@ def test_the_peak_scales_with_a_steps_rows() -> None:
         ({"accumulation": 0}, "accumulation must be 1"),
         ({"forms": LossForms(age="ordinal")}, "forms.age=ordinal does not fit network.age_form=years"),
         ({"forms": LossForms(attributes="focal")}, "forms.attributes=focal does not fit network.attribute_form=pairs"),
+        ({"margin": MarginConfig(kind="sphereface")}, r"margin: SphereFace's margins are \(m, 0, 0\)"),
+        ({"margin": MarginConfig(sample_rate=2.0)}, "margin: sample_rate is above 0 to 1, not 2.0"),
+        ({"margin": MarginConfig(margins=(-1.0, 0.0, 0.0))}, "margin: "),
     ],
 )
 def test_a_recipe_that_cannot_be_is_refused(changes: dict[str, object], message: str) -> None:
-    """A mixture without rows, a training without an end, a loss for another form of answer: one clear line each."""
+    """A mixture without rows, a training without an end, a loss for another form of answer, a margin that is none: one line each."""
     with pytest.raises(ValueError, match=message):
         replace(AnalyzerRecipe(), **changes)  # type: ignore[arg-type]
 
