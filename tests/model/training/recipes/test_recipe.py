@@ -48,7 +48,7 @@ def test_the_peak_scales_with_a_steps_rows() -> None:
     ],
 )
 def test_a_recipe_that_cannot_be_is_refused(changes: dict[str, object], message: str) -> None:
-    """A mixture without rows, a training without an end, a loss for another form of answer, a margin that is none: one line each."""
+    """No rows, no end, a loss for another form of answer, a margin that is none: one clear line each."""
     with pytest.raises(ValueError, match=message):
         replace(AnalyzerRecipe(), **changes)  # type: ignore[arg-type]
 
