@@ -71,7 +71,7 @@ def ir_recognition() -> AnalyzerRecipe:
     """Recognition by an IR-SE-50 with ArcFace (64, 0.5); else as `ir-age`, the best by verification.
 
     CosFace is --set margin.margins=1,0,0.35, SphereFace --set margin.kind=sphereface --set margin.margins=1.35,0,0,
-    AdaCos --set margin.kind=adacos.
+    AdaCos --set margin.kind=adacos --set margin.margins=1,0,0.
 
     Expected: none is published.
     """
