@@ -15,6 +15,7 @@ from export.check import Drift, GraphCheck, Predict, compare, drift, predict_by
 from export.crops import crops_from_data, crops_from_photographs, installed_photographs
 from export.errors import ExportError
 from export.graph import OPSET, predict_with, trace
+from export.ordinal_age import clear_seed, wavering
 from export.pack_check import ANALYZER, LABELS, check_pack
 from export.pack_writer import pack_file, write_checkpoint, write_manifest
 from export.precision import embedding_space, rounded, stored_state
@@ -25,12 +26,14 @@ from export.sources import AnalyzerSource, DetectorSource, open_detector, place_
 from export.staging import staged
 from model.analyzer import Analyzer
 from model.runtime.known_answer import known_answer, known_crops
-from model.runtime.pack import AnalyzerPart, Figure, KnownAnswer, Pack
+from model.runtime.pack import Alignment, AnalyzerPart, Figure, KnownAnswer, Pack
 from model.runtime.session import open_session
+from model.training.dataset import ALIGNMENT
 from model.training.evaluation.examination import Request, examine
 
 ANALYZER_FILE: Final = "analyzer.onnx"
-KNOWN_SEED: Final = 1
+# Alignments that sets are prepared in and services cut.
+_TRAINED_ON: Final[dict[str, Alignment]] = {"arcface-5pt": "arcface-5pt", "celeba": "celeba"}
 # Of the known answer, absolute (probabilities, years). Another processor adds in another order and moves an answer by
 # some 1e-5; other weights, another channel order or another scaling of pixels move one task's at least by far more.
 KNOWN_TOLERANCE: Final = 5e-3
@@ -54,6 +57,7 @@ class Order:
         calibrate: whether to.
         force: replace a folder that is no pack.
         command: what was typed, for the manifest.
+        alignment: of the crops that it was trained on; None takes what its run tells, or the five-point one.
     """
 
     checkpoint: Path
@@ -69,6 +73,7 @@ class Order:
     calibrate: bool = True
     force: bool = False
     command: str = "mien-export checkpoint"
+    alignment: Alignment | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +98,7 @@ def export_checkpoint(order: Order, stages: Stages) -> Path:
     """
     source = read_analyzer(order.checkpoint, order.trained_on)
     _license(order, source, None)
+    alignment = _alignment(order, source)
     with staged(order.out, order.name, force=order.force) as folder:
         with stages.stage("detector"):
             detector = place_detector(order.detector, folder, order.trained_on)
@@ -100,8 +106,8 @@ def export_checkpoint(order: Order, stages: Stages) -> Path:
             twin = Analyzer(rounded(source.network)).eval()
             (folder / ANALYZER_FILE).write_bytes(trace(twin))
         with stages.stage("analyzer: comparing with the network"):
-            checked = _check(order, source, detector, twin, folder)
-        pack = _manifest(order, source, detector, twin, checked, folder)
+            checked = _check(order, source, detector, twin, folder, alignment)
+        pack = _manifest(order, source, detector, twin, checked, folder, alignment)
         write_manifest(folder, pack)
         if order.data is not None:
             with stages.stage("measuring on the validation sets", has_bars=True):
@@ -116,26 +122,47 @@ def export_checkpoint(order: Order, stages: Stages) -> Path:
     return order.out / order.name
 
 
-def _check(order: Order, source: AnalyzerSource, detector: DetectorSource, twin: Analyzer, folder: Path) -> _Checked:
+def _alignment(order: Order, source: AnalyzerSource) -> Alignment:
+    told = order.alignment or source.provenance.alignment or ALIGNMENT
+    if told not in _TRAINED_ON:
+        raise ExportError(
+            f"the checkpoint was trained on crops of alignment {told!r}, which no service cuts: state --alignment, "
+            f"one of {', '.join(_TRAINED_ON)}"
+        )
+    return _TRAINED_ON[told]
+
+
+def _check(
+    order: Order, source: AnalyzerSource, detector: DetectorSource, twin: Analyzer, folder: Path, alignment: Alignment
+) -> _Checked:
     session = open_session(folder / ANALYZER_FILE)
-    crops, crops_from = _crops(order, detector, folder, twin.side_px)
+    crops, crops_from = _crops(order, detector, folder, twin.side_px, alignment)
     network: Predict = predict_with(twin)
-    check = compare(session, network, crops, twin.side_px)
+    check = compare(session, network, crops, twin.side_px, wavering=wavering(twin))
     measured = drift(predict_with(Analyzer(source.network).eval()), network, crops)
-    known = known_answer(KNOWN_SEED, predict_by(session)(known_crops(KNOWN_SEED, twin.side_px, 1)), KNOWN_TOLERANCE)
+    seed = clear_seed(twin)
+    known = known_answer(seed, predict_by(session)(known_crops(seed, twin.side_px, 1)), KNOWN_TOLERANCE)
     return _Checked(check, measured, known, crops_from)
 
 
-def _crops(order: Order, detector: DetectorSource, folder: Path, side_px: int) -> tuple[NDArray[np.uint8], str]:
+def _crops(
+    order: Order, detector: DetectorSource, folder: Path, side_px: int, alignment: Alignment
+) -> tuple[NDArray[np.uint8], str]:
     if order.data is not None and not order.photographs:
         return crops_from_data(order.data, side_px), "the validation sets"
     photographs = order.photographs or installed_photographs()
-    crops = crops_from_photographs(photographs, open_detector(folder, detector.part), side_px)
+    crops = crops_from_photographs(photographs, open_detector(folder, detector.part), side_px, alignment)
     return crops, ", ".join(path.name for path in photographs)
 
 
 def _manifest(
-    order: Order, source: AnalyzerSource, detector: DetectorSource, twin: Analyzer, checked: _Checked, folder: Path
+    order: Order,
+    source: AnalyzerSource,
+    detector: DetectorSource,
+    twin: Analyzer,
+    checked: _Checked,
+    folder: Path,
+    alignment: Alignment,
 ) -> Pack:
     state = stored_state(source.network)
     license_text, allowed_use = _license(order, source, detector)
@@ -148,6 +175,7 @@ def _manifest(
         file=plain.file,
         sha256=plain.sha256,
         side_px=twin.side_px,
+        alignment=alignment,
         tasks=twin.tasks,
         labels={task: LABELS[task] for task in twin.tasks if task in LABELS},
         embedding_dim=config.embedding_dim if "embedding" in twin.tasks else None,

@@ -5,6 +5,7 @@ a command needs it, so that `--help` and `check` answer without it.
 """
 
 from pathlib import Path
+from typing import Literal
 
 import click
 from rich.console import Console
@@ -52,6 +53,12 @@ main.add_command(import_)
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Check on the faces of this photograph; may be repeated.  [default: faces of --data]",
 )
+@click.option(
+    "--alignment",
+    type=click.Choice(["arcface-5pt", "celeba"]),
+    default=None,
+    help="Of the crops that it was trained on.  [default: what its run tells, else arcface-5pt]",
+)
 @click.option("--force", is_flag=True, help="Replace a folder of that name even if it is no pack.")
 def checkpoint(
     checkpoint: Path,
@@ -65,6 +72,7 @@ def checkpoint(
     allowed_use: str | None,
     trained_on: str | None,
     photographs: tuple[Path, ...],
+    alignment: Literal["arcface-5pt", "celeba"] | None,
     force: bool,
 ) -> None:
     """Makes a pack of CHECKPOINT (a checkpoint's folder or a training run's).
@@ -96,6 +104,7 @@ def checkpoint(
             calibrate=not no_calibrate,
             force=force,
             command=typed_command(),
+            alignment=alignment,
         )
         folder = export_checkpoint(order, Stages())
     say_made(folder)

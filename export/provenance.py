@@ -43,11 +43,13 @@ class Provenance:
         run: what was recorded of it; None if nothing was.
         sets: names of the sets it drew from, still to be counted.
         counted: sets that another pack has counted.
+        alignment: of the crops that it was trained on, as the sets' files call it; None where nothing tells.
     """
 
     run: TrainingRun | None = None
     sets: tuple[str, ...] = ()
     counted: tuple[TrainingSet, ...] = ()
+    alignment: str | None = None
 
 
 def analyzer_provenance(checkpoint: Path, machine: str | None) -> Provenance:
@@ -63,10 +65,11 @@ def analyzer_provenance(checkpoint: Path, machine: str | None) -> Provenance:
         return Provenance()
     rows: dict[str, int] = state["recipe"]["rows"]
     sets = tuple(name for name, num in rows.items() if num > 0)
-    run = _run("analyzer", state["step"], state["step"] * sum(rows.values()), checkpoint, machine)
+    num_images = state["step"] * state.get("batches_per_step", 1) * sum(rows.values())
+    run = _run("analyzer", state["step"], num_images, checkpoint, machine)
     if run is not None and state["recipe"].get("losses", {}).get("teacher", 0) > 0:
         run = run.model_copy(update={"teacher": TEACHER})
-    return Provenance(run, sets)
+    return Provenance(run, sets, alignment=state.get("alignment"))
 
 
 def detector_provenance(checkpoint: Path, machine: str | None) -> Provenance:
@@ -116,7 +119,8 @@ def _of_pack(folder: Path) -> Provenance:
     except PackError as error:
         raise ExportError(str(error)) from error
     run = next((run for run in pack.training if run.part == "analyzer"), None)
-    return Provenance(run, (), tuple(entry for entry in pack.training_data if entry.name != DETECTION))
+    counted = tuple(entry for entry in pack.training_data if entry.name != DETECTION)
+    return Provenance(run, (), counted, pack.analyzers[0].alignment)
 
 
 def _state_beside(checkpoint: Path) -> dict[str, Any] | None:

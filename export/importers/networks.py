@@ -1,35 +1,26 @@
 """Networks of published weights: from a configuration and its tensors to a traced analyzer, ready to be packed.
 
-Holds the filling, the tracing, and what an ordinal age needs to be compared fairly. Never reads a foreign file and
-never writes one. Shape suffixes: N faces; S crop side; K ranks.
+Holds the filling and the tracing. Never reads a foreign file and never writes one.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from export.check import Wavering
 from export.errors import ExportError
 from export.graph import predict_with, trace
-from export.importers.packing import KNOWN_SEED, ForeignAnalyzer, Target, pack_analyzers, require_distinct
+from export.importers.packing import ForeignAnalyzer, Target, pack_analyzers, require_distinct
+from export.ordinal_age import clear_seed, wavering
 from export.precision import embedding_space
 from export.progress import Stages
-from model.analyzer import Analyzer, normalise
+from model.analyzer import Analyzer
 from model.checkpoint import WEIGHTS, save
 from model.network import MultiTaskNetwork
 from model.network_config import NetworkConfig
-from model.runtime.known_answer import known_crops
 from model.runtime.pack import Alignment
-
-# A logit this near to 0 may stand on either side of it once the same numbers are added in another order.
-_AT_BORDER: Final = 1e-4
-_NUM_SEEDS: Final = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,7 +102,6 @@ def to_analyzer(network: PublishedNetwork) -> ForeignAnalyzer:
     module = _filled(network)
     twin = Analyzer(module.requires_grad_(False)).eval()
     has_embedding = "embedding" in twin.tasks
-    is_ordinal = "age" in twin.tasks and network.config.age_form == "ordinal"
     return ForeignAnalyzer(
         file_stem=network.file_stem,
         graph=trace(twin),
@@ -122,19 +112,9 @@ def to_analyzer(network: PublishedNetwork) -> ForeignAnalyzer:
         embedding_dim=network.config.embedding_dim if has_embedding else None,
         embedding_space=embedding_space(module.state_dict()) if has_embedding else None,
         network=predict_with(twin),
-        wavering=wavering(twin) if is_ordinal else None,
-        known_seed=_clear_seed(twin) if is_ordinal else KNOWN_SEED,
+        wavering=wavering(twin),
+        known_seed=clear_seed(twin),
     )
-
-
-def wavering(twin: Analyzer) -> Wavering:
-    """How many of an ordinal age's logits lie so near to 0 that the order of additions decides their side."""
-
-    def count(images_NSSC: NDArray[np.uint8]) -> NDArray[np.integer]:
-        near_NK = np.abs(_age_logits(twin, images_NSSC)) <= _AT_BORDER
-        return np.asarray(near_NK.sum(1))
-
-    return count
 
 
 def _traced(networks: Sequence[PublishedNetwork], stages: Stages) -> Iterator[ForeignAnalyzer]:
@@ -162,21 +142,3 @@ def _places(networks: Sequence[PublishedNetwork], folder: Path) -> tuple[Path, .
 
 def _widened(tensor: Tensor) -> Tensor:
     return tensor.to(torch.float32) if tensor.is_floating_point() else tensor
-
-
-def _clear_seed(twin: Analyzer) -> int:
-    """Of several seeds the one whose known crop keeps furthest from every border: no processor rounds it over one."""
-    crops_NSSC = np.concatenate([known_crops(seed, twin.side_px) for seed in range(1, _NUM_SEEDS + 1)])
-    clearance_N = np.abs(_age_logits(twin, crops_NSSC)).min(1)
-    return 1 + int(np.argmax(clearance_N))
-
-
-def _age_logits(twin: Analyzer, images_NSSC: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(N, K), one crop at a time, as the network is compared."""
-    pixels = twin.network.config.pixels
-    with torch.inference_mode():
-        rows = [
-            twin.network(normalise(torch.from_numpy(image[None].copy()), pixels))["age"].numpy()
-            for image in images_NSSC
-        ]
-    return np.concatenate(rows)

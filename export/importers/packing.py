@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from export.check import GraphCheck, Predict, Wavering, check_rows, compare, edge_crops, predict_by
 from export.crops import crops_from_photographs, installed_photographs
 from export.errors import ExportError
+from export.ordinal_age import KNOWN_SEED
 from export.pack_check import LABELS, check_pack
 from export.pack_writer import pack_file, write_manifest
 from export.progress import Stages
@@ -27,7 +28,6 @@ from model.runtime.opset import read_opset
 from model.runtime.pack import DEFAULT_PACK, Alignment, AnalyzerPart, Pack, PackError
 from model.runtime.session import Session, SessionError, open_session
 
-KNOWN_SEED: Final = 1
 DETECTOR_TERMS: Final = " The detector is of the pack "  # begins the last sentence of the allowed use
 # As of a pack of this project's own (see `export.assembly`): another processor moves an answer by some 1e-5.
 KNOWN_TOLERANCE: Final = 5e-3

@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.training.dataset import FaceTable
+from model.training.data_error import DataError
+from model.training.dataset import ALIGNMENT, FaceTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +58,18 @@ class Mixture:
 
     Attributes:
         tables: by set name.
+        alignment: of every set's crops: a network learns one, and is served crops of it.
         num_identities: how many distinct identities there are.
     """
 
     def __init__(self, tables: Sequence[FaceTable]) -> None:
+        """Puts sets side by side.
+
+        Raises:
+            DataError: if their crops are not of one alignment and one side.
+        """
+        _require_one_form(tables)
+        self.alignment = tables[0].alignment if tables else ALIGNMENT
         self.tables = {table.dataset: table for table in tables}
         first = np.cumsum([0, *(len(table.identity_names) for table in tables)])
         self._first_identity = dict(zip(self.tables, first.tolist(), strict=False))
@@ -97,3 +106,10 @@ class Mixture:
     def _identity(self, name: str, index: NDArray[np.int64]) -> NDArray[np.int64]:
         own = self.tables[name].identity[index]
         return np.where(own < 0, own, own + self._first_identity[name])
+
+
+def _require_one_form(tables: Sequence[FaceTable]) -> None:
+    forms = {table.dataset: f"{table.alignment} of {table.images.shape[1]} pixels" for table in tables}
+    if len(set(forms.values())) > 1:
+        stated = ", ".join(f"{name} {form}" for name, form in forms.items())
+        raise DataError(f"sets that train together must have crops of one alignment and side: {stated}")

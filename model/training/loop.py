@@ -167,8 +167,11 @@ def _start(
 ) -> TrainingState:
     weights = _class_weights(recipe, mixture)
     if resume:
-        return resume_state(out, recipe, mixture.num_identities, device, class_weights=weights, world=world)
+        state = resume_state(out, recipe, mixture.num_identities, device, class_weights=weights, world=world)
+        state.alignment = mixture.alignment
+        return state
     state = new_state(recipe, mixture.num_identities, device, init, class_weights=weights, world=world)
+    state.alignment = mixture.alignment
     save_state(out, recipe, state, world)  # from here on a kill at any point can be resumed
     return state
 

@@ -26,6 +26,7 @@ from model.checkpoint import (
     written_whole,
 )
 from model.network import MultiTaskNetwork
+from model.training.dataset import ALIGNMENT
 from model.training.ema import MovingAverage
 from model.training.objective import Objective, judged_by
 from model.training.optimizer import build_optimizer, optimizer_tensors, restore_optimizer
@@ -41,7 +42,7 @@ _ALONE = World()
 
 @dataclass(slots=True)
 class TrainingState:
-    """What a training is between two steps. `step` counts the steps done."""
+    """What a training is between two steps. `step` counts the steps done; `alignment` is that of its crops."""
 
     network: MultiTaskNetwork
     average: MovingAverage[MultiTaskNetwork]
@@ -50,6 +51,7 @@ class TrainingState:
     scaler: torch.amp.GradScaler | None = None
     watch: Watch = field(default_factory=Watch)
     step: int = 0
+    alignment: str = ALIGNMENT
 
 
 def new_state(
@@ -133,6 +135,7 @@ def _described(recipe: AnalyzerRecipe, state: TrainingState, world: World) -> di
     scaler = {} if state.scaler is None else state.scaler.state_dict()
     return {
         "step": state.step,
+        "alignment": state.alignment,
         "batches_per_step": recipe.accumulation * world.size,
         "watch": asdict(state.watch),
         "scaler": scaler,

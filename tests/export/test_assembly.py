@@ -1,5 +1,6 @@
 """The whole export: what a pack holds in the end, and that nothing is left of one that failed."""
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,12 +21,14 @@ from export.precision import embedding_space, rounded, stored_state
 from export.progress import Stages
 from model.analyzer import Analyzer
 from model.checkpoint import load_network, save
+from model.network import MultiTaskNetwork
 from model.runtime.known_answer import breach, known_crops
 from model.runtime.pack import read_pack
 from model.runtime.session import open_session
 from tests.export.conftest import tiny_network
 from tests.export.packs import order, save_analyzer
 from tests.export.test_check import right_at_the_traced_batch_alone
+from tests.model.networks import small_iresnet
 
 
 def test_a_pack_answers_what_its_checkpoint_answers(made_pack: Path) -> None:
@@ -192,3 +195,41 @@ def test_with_data_a_pack_is_measured_and_calibrated(
     assert measured["embedding", "cosine_to_float32_weights_min"] == wanted.command
     assert f"`{command}`" in (folder / "CARD.md").read_text()
     assert "24 real crops of the validation sets" in pack.exported_with["compared"]
+
+
+def _run_on(alignment: str, folder: Path) -> Path:
+    """A training run of the tiny network whose records tell its crops' alignment; its checkpoint."""
+    (folder / "run" / "last").mkdir(parents=True)
+    recipe = {"rows": {"own": 2}, "losses": {}}
+    (folder / "run" / "last" / "state.json").write_text(
+        json.dumps({"step": 3, "alignment": alignment, "recipe": recipe})
+    )
+    return save_analyzer(folder / "run" / "ema")
+
+
+def test_a_pack_cuts_the_crops_that_its_run_was_trained_on(tmp_path: Path) -> None:
+    """A run on CelebA's alignment makes a pack of that alignment; what a person states goes before it."""
+    checkpoint = _run_on("celeba", tmp_path)
+    asked = replace(order(tmp_path), checkpoint=checkpoint)
+    assert read_pack(export_checkpoint(asked, Stages())).analyzers[0].alignment == "celeba"
+    stated = replace(asked, name="stated", alignment="arcface-5pt")
+    assert read_pack(export_checkpoint(stated, Stages())).analyzers[0].alignment == "arcface-5pt"
+
+
+def test_crops_that_no_service_cuts_must_be_named(tmp_path: Path) -> None:
+    """A run on crops of no known alignment is refused until someone says which they are like."""
+    asked = replace(order(tmp_path), checkpoint=_run_on("none", tmp_path))
+    with pytest.raises(ExportError, match=r"alignment 'none', which no service cuts: state --alignment"):
+        export_checkpoint(asked, Stages())
+    assert read_pack(export_checkpoint(replace(asked, alignment="celeba"), Stages())).analyzers[0].alignment == "celeba"
+
+
+def test_a_network_of_ordinal_age_is_exported(tmp_path: Path) -> None:
+    """An age that counts ranks goes through the same export, and a rank at its border does not fail it."""
+    network = MultiTaskNetwork(small_iresnet(task="age"))
+    with torch.no_grad():
+        for parameter in network.groups.parameters():
+            parameter.zero_()  # every rank at its border: the worst case that there is
+    save(tmp_path / "age", network.eval())
+    folder = export_checkpoint(replace(order(tmp_path), checkpoint=tmp_path / "age"), Stages())
+    assert read_pack(folder).tasks == ("age",)

@@ -36,6 +36,15 @@ def test_steps_images_time_and_sets_come_from_the_runs_records(tmp_path: Path) -
     assert found.run.teacher is not None
 
 
+def test_a_steps_batches_count(tmp_path: Path) -> None:
+    """Images of a run of several processes, or of accumulated batches, are those of all its batches."""
+    state = {"step": 30, "batches_per_step": 4, "alignment": "celeba", "recipe": RECIPE}
+    found = analyzer_provenance(run_of(tmp_path, state, LOG), None)
+    assert found.run is not None
+    assert found.run.num_images == 30 * 4 * 42
+    assert found.alignment == "celeba"
+
+
 def test_a_run_without_a_teacher_or_a_log_states_neither(tmp_path: Path) -> None:
     """No teacher's weight, no teacher; no log, no time."""
     checkpoint = run_of(tmp_path, {"step": 5, "recipe": {"rows": {"celeba": 2}, "losses": {"teacher": 0}}})

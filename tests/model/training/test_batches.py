@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from model.training.batches import Mixture
+from model.training.data_error import DataError
 from model.training.dataset import read_faces
 from tests.model.training.faces import write_sets
 
@@ -60,3 +61,13 @@ def test_counts_of_classes(mixture: Mixture) -> None:
     """Labelled rows of each class are counted over all sets; unlabelled ones are in none."""
     assert mixture.counts("gender", 2).tolist() == [20, 20]
     assert mixture.counts("race", 5).tolist() == [4, 4, 4, 4, 4]
+
+
+def test_sets_of_two_forms_are_refused(mixture: Mixture) -> None:
+    """Crops of two alignments, or of two sides, do not train together: the sets and their forms are named."""
+    celeba, utkface = mixture.tables["celeba"], mixture.tables["utkface"]
+    with pytest.raises(DataError, match="celeba celeba of 112 pixels, utkface arcface-5pt of 112 pixels"):
+        Mixture([replace(celeba, alignment="celeba"), utkface])
+    with pytest.raises(DataError, match="one alignment and side"):
+        Mixture([celeba, replace(utkface, images=utkface.images[:][:, :64, :64])])
+    assert Mixture([replace(celeba, alignment="celeba")]).alignment == "celeba"
