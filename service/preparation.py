@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.runtime.detection import Detections
-from model.runtime.pack import Pack
+from model.runtime.pack import AnalyzerPart, Pack
 from service.analysis import Options, area_px
 from service.crops import Found, Picture, cut, cut_upright, fit, needed_side_px, shrink
 from service.errors import DeadlinePassed, InvalidOption
@@ -66,7 +66,7 @@ class Preparation:
         started = time.monotonic()
         indices = self.needed(options)
         parts = [self._parts[index] for index in indices]
-        has_upright = any(part.alignment == QUALITY_ALIGNMENT for part in parts)
+        has_upright = any(_serves_quality(part) for part in parts)
         side_px = needed_side_px(picture, found, parts, None if has_upright else QUALITY_SIDE_PX)
         if side_px is not None:
             picture = self._decode(data, side_px)
@@ -105,13 +105,18 @@ class Preparation:
 
     def _assess(self, picture: Picture, face: Found, crops: dict[int, NDArray[np.uint8]]) -> Quality:
         """Quality, measured in one alignment whatever the analyzers': sharpness is that of the pixels a crop shows."""
-        upright = [crop for index, crop in crops.items() if self._parts[index].alignment == QUALITY_ALIGNMENT]
+        upright = [crop for index, crop in crops.items() if _serves_quality(self._parts[index])]
         crop = upright[0] if upright else cut_upright(picture, face, QUALITY_SIDE_PX)
         return assess(crop, face.landmarks, face.box)
 
     def _decode(self, data: bytes, side_px: int) -> Picture:
         image = decode(data, max_pixels=self._max_pixels, max_side_px=side_px)
         return Picture(image.pixels, image.width, image.height)
+
+
+def _serves_quality(part: AnalyzerPart) -> bool:
+    """Whether an analyzer's crop is the one that quality is measured on; of another side it would seem less sharp."""
+    return part.alignment == QUALITY_ALIGNMENT and part.side_px == QUALITY_SIDE_PX
 
 
 def choose(detections: Detections, picture: Picture, options: Options, min_score: float) -> list[Found]:

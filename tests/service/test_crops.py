@@ -98,22 +98,23 @@ def test_a_celeba_crop_shows_the_face_with_room_around_it(celeba: AnalyzerPart) 
     assert (left, right) == pytest.approx(((70.2 / 178) * 224, (107.7 / 178) * 224), abs=3)
 
 
-def test_quality_is_the_same_whatever_alignment_the_analyzers_have(tmp_path: Path, astronaut: bytes) -> None:
-    """Sharpness is measured on the five-point crop: packs of one alignment or several measure alike."""
+def test_quality_is_the_same_whatever_crops_the_analyzers_take(tmp_path: Path, astronaut: bytes) -> None:
+    """Sharpness is measured on one five-point crop: packs of any alignment, any side, or several measure alike."""
     alone = build_pack(tmp_path / "a", tasks=[["attributes"]], sides_px=[224], alignments=["celeba"])
     both = build_pack(
         tmp_path / "b", tasks=[["attributes"], ["age"]], sides_px=[224, 112], alignments=["celeba", "arcface-5pt"]
     )
+    small = build_pack(tmp_path / "c", tasks=[["age"]], sides_px=[64], alignments=["arcface-5pt"])
     found = [face(180, 60, 110)]
     sharpness = []
-    for folder in (alone, both):
+    for folder in (alone, both, small):
         pack = read_pack(folder)
         preparation, options = Preparation(pack, 40_000_000), Options(pack.tasks)
         picture, _ = preparation.open(astronaut, time.monotonic() + 60)
         quality = preparation.cut(picture, found, options, astronaut).faces[0].quality
         assert quality is not None
         sharpness.append(quality.sharpness)
-    assert sharpness[0] == sharpness[1]
+    assert sharpness[0] == sharpness[1] == sharpness[2]
     assert sharpness[0] > 0.1
 
 
