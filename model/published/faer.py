@@ -88,7 +88,12 @@ def _key(own: str) -> str:
     module, leaf = own.rsplit(".", 1)
     if module.startswith("groups."):
         return f"{_HEAD[module.removeprefix('groups.')]}.{leaf}"
-    module = module.removeprefix("backbone.")
+    return trunk_key(own)
+
+
+def trunk_key(own: str) -> str:
+    """The original ConvNeXt's name of a tensor of `backbone.*`."""
+    module, leaf = own.removeprefix("backbone.").rsplit(".", 1)
     if module.startswith("stem."):
         return f"downsample_layers.0.{module.removeprefix('stem.')}.{leaf}"
     _, stage, kind, rest = module.split(".", 3)

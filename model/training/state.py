@@ -18,7 +18,6 @@ from model.checkpoint import (
     WEIGHTS,
     CheckpointError,
     load_into,
-    load_network,
     load_tensors,
     save,
     save_tensors,
@@ -31,6 +30,7 @@ from model.training.ema import MovingAverage
 from model.training.objective import Objective, judged_by
 from model.training.optimizer import build_optimizer, optimizer_tensors, restore_optimizer
 from model.training.precision import gradient_scaler
+from model.training.pretrained import start_from
 from model.training.recipes.recipe import CHANGEABLE, AnalyzerRecipe, as_stored, completed
 from model.training.run_folder import EMA, LAST, check_same_recipe, read_state, write_state
 from model.training.seeds import INITIALISE, seed_of
@@ -69,7 +69,7 @@ def new_state(
         recipe: says everything.
         num_identities: over all sets.
         device: where it trains.
-        init: a checkpoint to start from.
+        init: a checkpoint, or a file of a pretrained trunk, to start from.
         class_weights: by task, where the recipe weighs classes.
         world: the processes, which all start alike.
 
@@ -80,7 +80,7 @@ def new_state(
     torch.manual_seed(seed_of(recipe.seed, INITIALISE))
     network = MultiTaskNetwork(recipe.network)
     if init is not None:
-        _take_over(network, load_network(init))
+        start_from(network, init)
     network.set_gradient_checkpointing(recipe.gradient_checkpointing)
     network = network.train().to(device)
     judged = judged_by(recipe.network, num_identities, class_weights or {})
@@ -94,24 +94,6 @@ def new_state(
         optimizer=optimizer,
         scaler=gradient_scaler(recipe.precision, device, world.size),
     )
-
-
-def _take_over(network: MultiTaskNetwork, start: MultiTaskNetwork) -> None:
-    """Takes every tensor of another network that has this one's name and shape; the rest keep their fresh start.
-
-    Raises:
-        CheckpointError: if the two share less than half of the smaller one's numbers: they are then no relatives.
-    """
-    own = network.state_dict()
-    shared = {
-        name: value for name, value in start.state_dict().items() if own.get(name, value[None]).shape == value.shape
-    }
-    size, other, fits = (
-        sum(value.numel() for value in tensors.values()) for tensors in (own, start.state_dict(), shared)
-    )
-    if fits < min(size, other) / 2:
-        raise CheckpointError(f"the network to start from shares only {fits:,} of {size:,} numbers")
-    network.load_state_dict(own | shared)
 
 
 def save_state(out: Path, recipe: AnalyzerRecipe, state: TrainingState, world: World = _ALONE) -> None:

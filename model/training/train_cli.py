@@ -19,7 +19,12 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--data", required=True, type=_FOLDER, help="Folder with the parquet files.")
 @click.option("--out", type=_FOLDER, default=None, help="The run's folder.  [default: runs/RECIPE]")
 @click.option("--resume", is_flag=True, help="Go on from where the run in --out stopped or was killed.")
-@click.option("--init", type=_FOLDER, default=None, help="Start from a checkpoint's weights, e.g. runs/nano/ema.")
+@click.option(
+    "--init",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Start from a checkpoint's weights, e.g. runs/nano/ema; or a ConvNeXt's trunk from Meta's or timm's file.",
+)
 @click.option("--cache", type=_FOLDER, default=None, help="Keep decoded pixels here; later starts are then quick.")
 @click.option("--validate/--no-validate", default=True, help="Evaluate at the end.  [default: validate]")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change the recipe; may be repeated.")

@@ -21,7 +21,7 @@ def faer_attributes() -> AnalyzerRecipe:
 
     30 epochs of 256 faces; AdamW at 1e-3, the trunk at 1e-5, cosine by epoch down to a millionth; weight decay 0.01;
     focal loss (alpha 0.8, gamma 2), summed; a mirror image alone. The published training starts from ConvNeXt-Base's
-    ImageNet weights: give a checkpoint that holds such a trunk by --init.
+    ImageNet weights: give their file by --init.
 
     Expected: CelebA 91.87.
     """
