@@ -51,3 +51,20 @@ def check_same_recipe(stored: Mapping[str, Any], wanted: Mapping[str, Any], chan
         if key not in changeable and stored.get(key) != wanted.get(key):
             may = ", ".join(sorted(changeable))
             raise CheckpointError(f"the run was started with another {key}; only {may} may change on resume")
+
+
+def alignment_beside(checkpoint: Path) -> str | None:
+    """The alignment of the crops that a checkpoint's run was trained on, as its sets' files call it.
+
+    Args:
+        checkpoint: a checkpoint's folder, e.g. `RUN/ema`; the run's state lies beside it.
+
+    Returns:
+        None where no run tells. Changes nothing on disk, so that a living training is not disturbed.
+    """
+    try:
+        state = json.loads((checkpoint.parent / LAST / STATE).read_text())
+    except (OSError, ValueError):
+        return None
+    told = state.get("alignment") if isinstance(state, dict) else None
+    return told if isinstance(told, str) else None

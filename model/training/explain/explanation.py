@@ -20,6 +20,7 @@ from model.runtime.pack import Alignment, AnalyzerPart, PackError, find_pack, re
 from model.training.evaluation.subjects import ARCFACE, checkpoint_folder
 from model.training.explain.aims import CLASSES, Aim, ExplainError, caption, chosen_classes, score
 from model.training.explain.gradcam import LAST_LEVEL, Method, class_activation, default_method
+from model.training.run_folder import alignment_beside
 
 _BATCH: Final = 8  # a ConvNeXt-Base keeps some 250 MB of activations a face for its gradient
 
@@ -65,7 +66,7 @@ def open_subject(target: str) -> Subject:
     """
     folder = checkpoint_folder(Path(target).expanduser())
     if folder is not None:
-        return Subject(_opened(folder), ARCFACE, None)
+        return Subject(_opened(folder), "celeba" if alignment_beside(folder) == "celeba" else ARCFACE, None)
     try:
         pack_folder = find_pack(target)
         pack = read_pack(pack_folder)

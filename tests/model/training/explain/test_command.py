@@ -17,6 +17,7 @@ from model.runtime.pack import find_pack
 from model.training.cli import main
 from model.training.explain.explanation import open_subject
 from model.training.explain.request import ExplainedFace, read_explanations
+from model.training.run_folder import write_state
 from tests.model.networks import SMALL_FAER_EXPRESSION, TINY
 from tests.model.training.evaluation.photographs import crops
 from tests.packs import build_pack
@@ -184,6 +185,16 @@ def test_a_pack_says_how_its_network_was_aligned() -> None:
     subject = open_subject("nano")
     assert (subject.alignment, subject.box_scale) == ("arcface-5pt", None)
     assert open_subject(str(find_pack("nano") / "analyzer")).alignment == "arcface-5pt"
+
+
+@pytest.mark.parametrize(("told", "alignment"), [("celeba", "celeba"), ("none", "arcface-5pt"), (None, "arcface-5pt")])
+def test_a_run_says_how_its_crops_were_aligned(tmp_path: Path, told: str | None, alignment: str) -> None:
+    """A run's checkpoint is explained on the crops that it was trained on; where none is told, on five-point ones."""
+    save(tmp_path / "run" / "ema", MultiTaskNetwork(TINY))
+    if told is not None:
+        (tmp_path / "run" / "last").mkdir()
+        write_state(tmp_path / "run" / "last", {"step": 1, "alignment": told})
+    assert open_subject(str(tmp_path / "run")).alignment == alignment
 
 
 @pytest.mark.parametrize(
