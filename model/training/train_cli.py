@@ -56,6 +56,7 @@ def train(
     out = out or Path("runs") / recipe
     try:
         from model.training.command import run_training
+        from model.training.world import asked_world, leave
     except ModuleNotFoundError as error:
         raise _missing(error) from error
     writes = run_training(recipe, data, out, resume=resume, init=init, cache=cache, changes=changes)
@@ -63,6 +64,7 @@ def train(
         context.invoke(
             evaluate, target=str(out), data=data, out=None, device="auto", limit=None, batch_size=32, threads=0
         )
+    leave(asked_world())
 
 
 @click.command()
