@@ -58,7 +58,18 @@ class Analyzer(nn.Module):
             `expression` (N, 7) and `race` (N, 5) probabilities, `attributes` (N, 40) probabilities of yes.
         """
         raw = self.network(normalise(images_NSSC, self.network.config.pixels))
-        return {task: _answer(task, raw[task].to(torch.float32)) for task in self.tasks}
+        return {task: self._answer(task, raw[task].to(torch.float32)) for task in self.tasks}
+
+    def _answer(self, task: Task, raw: Tensor) -> Tensor:
+        if task == "age" and self.network.config.age_form == "distribution":
+            return expected_years(raw)
+        return _answer(task, raw)
+
+
+def expected_years(logits_NK: Tensor) -> Tensor:
+    """A distribution's expectation: logits of the years 0 to K - 1, (N, K), to years (N,)."""
+    years_K = torch.arange(logits_NK.shape[1], dtype=logits_NK.dtype, device=logits_NK.device)
+    return torch.softmax(logits_NK, 1) @ years_K
 
 
 def _answer(task: Task, raw: Tensor) -> Tensor:

@@ -42,7 +42,8 @@ class MultiTaskNetwork(nn.Module):
             images_BCHW: float (B, 3, side_px, side_px), RGB, normalised as `config.pixels` says.
 
         Returns:
-            `embedding` (B, D) not normalised; `age` (B,) years, or (B, R) logits of being older than each rank;
+            `embedding` (B, D) not normalised; `age` (B,) years, or (B, R) logits: of being older than each rank, or of
+            each year;
             `gender` (B, 2) logits [female, male]; `expression` (B, 7) logits; `attributes` in CelebA's order, (B, 40,
             2) logits [no, yes] or (B, 40) logits of yes; `race` (B, 5) logits. The head `context` adds `feature` (B,
             C), the vector that its linear layer reads, before its norm.
@@ -66,7 +67,7 @@ class MultiTaskNetwork(nn.Module):
         return answers
 
     def _age(self, out: Tensor) -> Tensor:
-        if self.config.age_form == "ordinal":
+        if self.config.age_form != "years":
             return out
         return self.config.age_offset_years + self.config.age_scale_years * out.squeeze(1)
 

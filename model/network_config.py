@@ -27,6 +27,7 @@ SHARED_FUSION: Final = "shared_fusion"
 Head = Literal["fusion", "context", "embedding"]
 RecognitionKind = Literal["pooled", "flat"]
 Pixels = Literal["symmetric", "imagenet"]
+AgeForm = Literal["years", "ordinal", "distribution"]
 
 
 def _check_choice(name: str, value: object, choices: Sequence[object]) -> None:
@@ -124,8 +125,9 @@ class NetworkConfig:
         age_offset_years: years = offset + scale * the age layer's output: an untrained head answers a likely age.
         age_scale_years: as above; 0 and 1 give the layer's own output, as SwinFace has it.
         age_form: `years` is one number; `ordinal` is a logit a rank, rank k asking whether the face is older than k
-            (Niu et al. 2016, CVPR): the age is how many say yes.
-        num_age_ranks: of the form `ordinal`.
+            (Niu et al. 2016, CVPR): the age is how many say yes; `distribution` is a logit a year from 0 on: the age is
+            the softmax's expectation (Rothe et al. 2018, IJCV, "DEX").
+        num_age_ranks: of the form `ordinal`; of `distribution`, how many years.
         attribute_form: `pairs` of logits [no, yes], or a `single` logit of yes, an attribute.
         pixels: how the images are normalised: `symmetric` is (x / 255 - 0.5) / 0.5, `imagenet` its mean and deviation.
     """
@@ -144,7 +146,7 @@ class NetworkConfig:
     recognition: RecognitionKind = "pooled"
     recognition_dropout: float = 0.4
     answers_embedding: bool = True
-    age_form: Literal["years", "ordinal"] = "years"
+    age_form: AgeForm = "years"
     num_age_ranks: int = 100
     attribute_form: Literal["pairs", "single"] = "pairs"
     pixels: Pixels = "symmetric"
@@ -153,7 +155,7 @@ class NetworkConfig:
     def __post_init__(self) -> None:
         _check_choice("head", self.head, get_args(Head))
         _check_choice("recognition", self.recognition, get_args(RecognitionKind))
-        _check_choice("age_form", self.age_form, ("years", "ordinal"))
+        _check_choice("age_form", self.age_form, get_args(AgeForm))
         _check_choice("attribute_form", self.attribute_form, ("pairs", "single"))
         _check_choice("pixels", self.pixels, get_args(Pixels))
         self._check_outputs()
@@ -199,7 +201,7 @@ class NetworkConfig:
     def output_size(self, name: str) -> int:
         """How many numbers the output layer of this name gives."""
         if name == "age":
-            return self.num_age_ranks if self.age_form == "ordinal" else 1
+            return 1 if self.age_form == "years" else self.num_age_ranks
         if name in ATTRIBUTES and self.attribute_form == "single":
             return 1
         return OUTPUT_SIZES[name]

@@ -1,6 +1,6 @@
 """The shared backbone: timm's Swin Transformer, walked stage by stage so that its feature maps can be tapped.
 
-Holds the walk, and a stem of convolutions; the blocks are timm's (Apache-2.0, after Microsoft's Swin, MIT). Never
+Holds the walk, a stem of convolutions and residual blocks of them; the windows' blocks are timm's (Apache-2.0, after Microsoft's Swin, MIT). Never
 pools, fuses or norms what it taps. Shape suffixes: B batch; C channels; H, W grid height and width (pixels or tokens).
 """
 
@@ -76,11 +76,16 @@ class SwinBackbone(Trunk):
             self.position = nn.Parameter(torch.empty(config.grids[0], config.grids[0], config.embed_dim))
             nn.init.trunc_normal_(self.position, std=0.02)
         self.layers = nn.ModuleList(whole.layers)
+        self.convs = nn.ModuleList(
+            nn.Sequential(*(ResidualBlock(dim) for _ in range(depth)))
+            for dim, depth in zip(config.dims, config.conv_depths, strict=False)
+        )
 
     def forward(self, images_BCHW: Tensor) -> tuple[Tensor, ...]:
         """Taps the maps that SwinFace taps: after each patch merging, and after the last stage, before any norm.
 
-        timm merges patches at the START of a stage, so the tap stands between a stage's merging and its blocks.
+        timm merges patches at the START of a stage, so the tap stands between a stage's merging, with the convolutions
+        that may follow it, and its blocks.
 
         Args:
             images_BCHW: float (B, 3, side_px, side_px), normalised.
@@ -94,8 +99,14 @@ class SwinBackbone(Trunk):
         taps = []
         for index, stage in enumerate(self.layers):
             assert isinstance(stage, SwinTransformerStage)
-            x_BHWC = stage.downsample(x_BHWC)
+            x_BHWC = self._convolved(index, stage.downsample(x_BHWC))
             if index > 0:
                 taps.append(x_BHWC)
             x_BHWC = self.run(stage.blocks, x_BHWC)
         return tuple(tap_BHWC.permute(0, 3, 1, 2) for tap_BHWC in (*taps, x_BHWC))
+
+    def _convolved(self, index: int, x_BHWC: Tensor) -> Tensor:
+        if index >= len(self.convs) or not len(self.convs[index]):
+            return x_BHWC
+        convolved_BCHW: Tensor = self.convs[index](x_BHWC.permute(0, 3, 1, 2))
+        return convolved_BCHW.permute(0, 2, 3, 1)

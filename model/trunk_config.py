@@ -21,6 +21,8 @@ class SwinConfig:
         stem: how pixels become tokens: `patch` is Swin's one linear map a patch; `conv` is a stack of 3x3 convolutions
             of stride 2 (Xiao et al. 2021, arXiv 2106.14881), which learns from far fewer images.
         stem_blocks: residual blocks of two 3x3 convolutions that follow a `conv` stem, on the first token grid.
+        conv_depths: such blocks a stage, after its patch merging and before its windows; none where it is empty. Early
+            convolutions learn from fewer images, late attention sees the whole face (Dai et al. 2021, arXiv 2106.04803).
         absolute_position: add a learnt embedding to each first token. SwinFace has none; on aligned faces it tells an
             eye's place from a mouth's, which windows that share their weights cannot.
         embed_dim: channels of the first stage, doubled by each patch merging.
@@ -43,6 +45,7 @@ class SwinConfig:
     stem: Literal["patch", "conv"] = "patch"
     stem_blocks: int = 0
     absolute_position: bool = False
+    conv_depths: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         _check_kind(self.kind, "swin")
@@ -54,6 +57,8 @@ class SwinConfig:
             raise ValueError("stem_blocks follow a conv stem alone")
         if len(self.depths) < 2 or len(self.depths) != len(self.num_heads):
             raise ValueError("depths and num_heads must name the same stages, two at least")
+        if self.conv_depths and len(self.conv_depths) != len(self.depths):
+            raise ValueError("conv_depths must name the stages that depths names, or none")
         _check_stride(self.side_px, self.patch_px * 2 ** (len(self.depths) - 1))
         if any(dim % heads for dim, heads in zip(self.dims, self.num_heads, strict=True)):
             raise ValueError("each stage's channels must be divisible by its num_heads")

@@ -31,10 +31,10 @@ class DetectorConfig:
     """
 
     stem_width: int = 16
-    widths: tuple[int, int, int, int] = (32, 64, 128, 256)
-    depths: tuple[int, int, int, int] = (2, 3, 4, 3)
+    widths: tuple[int, int, int, int] = (32, 64, 160, 288)
+    depths: tuple[int, int, int, int] = (2, 3, 5, 4)
     neck_width: int = 64
-    head_depth: int = 2
+    head_depth: int = 3
 
     def __post_init__(self) -> None:
         sizes = (self.stem_width, *self.widths, *self.depths, self.neck_width, self.head_depth)

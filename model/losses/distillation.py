@@ -1,7 +1,7 @@
-"""Distillation of a teacher's embeddings: what the student shall find alike, and how alike.
+"""Distillation: a teacher's embeddings, what the student shall find alike and how alike; a larger network's answers.
 
-Holds the two losses and the training-only projection. Never runs the teacher: its embeddings come with the data. Shape
-suffixes: B batch; D student's embedding length; T teacher's.
+Holds the losses and the training-only projection. Never runs a teacher: its embeddings come with the data, or its
+answers with the call. Shape suffixes: B batch; D student's embedding length; T teacher's; K classes.
 """
 
 import torch
@@ -56,3 +56,23 @@ class TeacherProjection(nn.Module):
     def forward(self, embedding_BD: Tensor, teacher_BT: Tensor) -> Tensor:
         """Embeddings (B, D) and teacher rows (B, T), NaN where unknown, to a scalar."""
         return cosine_distance(self.linear(embedding_BD), teacher_BT)
+
+
+def answer_divergence(logits: Tensor, taught: Tensor) -> Tensor:
+    """Mean Kullback-Leibler divergence of the student's distributions from a teacher's (Hinton et al. 2015, 1503.02531).
+
+    On the very images that the teacher was shown, augmented and mixed, and at temperature 1: a patient and consistent
+    teacher (Beyer et al. 2022, arXiv 2106.05237). Every row counts, whatever labels it carries.
+
+    Args:
+        logits: float (B, K), or (B, A, K) for A answers a row.
+        taught: the teacher's logits, in the same shape.
+    """
+    student, teacher = (F.log_softmax(each.flatten(0, -2).float(), 1) for each in (logits, taught))
+    return F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+
+
+def embedding_distance(embedding_BD: Tensor, taught_BD: Tensor) -> Tensor:
+    """Mean of 1 - cosine between the student's embeddings and a teacher's of the same length, each of any norm."""
+    cosine_B = (F.normalize(embedding_BD, dim=1) * F.normalize(taught_BD, dim=1)).sum(1)
+    return 1 - cosine_B.mean()

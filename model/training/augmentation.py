@@ -6,11 +6,15 @@ draws all its randomness from the generator that it is given. Shape suffixes: B 
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from model.training.jpeg import compressed
+
+_BEST_JPEG_QUALITY: Final = 90.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +38,13 @@ class AugmentationConfig:
         grey: probability of a grey picture.
         brightness: up to this, either way (pixels run from -1 to 1).
         contrast: up to this share more or less.
+        tint: up to this share more or less of each channel's light.
         low_resolution: probability of a crop from few pixels.
         min_resolution_px: the fewest.
-        blur: probability of a 3x3 binomial blur, twice over.
+        blur: probability of a 3x3 binomial blur, `blur_passes` times over at most, drawn for the batch.
+        blur_passes: n passes are as wide as a Gaussian of a deviation of sqrt(n / 2) pixels.
+        jpeg: probability of a JPEG's loss.
+        min_jpeg_quality: the worst, of libjpeg's 1 to 100; the best is 90.
         noise: probability of Gaussian noise.
         noise_sigma: its largest standard deviation.
         erase: probability of an erased rectangle.
@@ -58,9 +66,13 @@ class AugmentationConfig:
     grey: float = 0.25
     brightness: float = 0.1
     contrast: float = 0.15
+    tint: float = 0.0
     low_resolution: float = 0.1
     min_resolution_px: int = 28
     blur: float = 0.05
+    blur_passes: int = 2
+    jpeg: float = 0.0
+    min_jpeg_quality: int = 20
     noise: float = 0.05
     noise_sigma: float = 0.1
     erase: float = 0.0
@@ -78,7 +90,8 @@ class Augmentation:
 
         Args:
             images_BCHW: float (B, 3, H, W), -1 to 1.
-            generator: on the CPU, whatever the images' device: the draws are then the same on every device.
+            generator: on the CPU, whatever the images' device: the draws are then the same on every device, but for
+                noise.
         """
         draw = _Draws(images_BCHW, generator)
         images_BCHW = self._exchange_borders(images_BCHW, draw)
@@ -116,27 +129,35 @@ class Augmentation:
         return draw.between(-1, 1) * (2 * self.config.shift)
 
     def _soften(self, x: Tensor, draw: "_Draws") -> Tensor:
-        """Low resolution and blur, computed for the chosen crops alone: they are the costly ones."""
+        """Low resolution, blur and compression, computed for the chosen crops alone: they are the costly ones."""
         side = x.shape[-1]
         few = min(self.config.min_resolution_px, side)
         resolution = int(draw.one(few, side * 3 // 4 + 1))  # one for the batch: a resize each would be a loop
         x = x.clone()
-        coarse = draw.chance(self.config.low_resolution)
+        coarse = draw.chosen(self.config.low_resolution)
         small = F.interpolate(x[coarse], (resolution, resolution), mode="bilinear", antialias=True)
         x[coarse] = F.interpolate(small, (side, side), mode="bilinear")
-        blurred = draw.chance(self.config.blur)
-        x[blurred] = blur(blur(x[blurred]))
+        blurred, passes = draw.chosen(self.config.blur), int(draw.one(1, self.config.blur_passes + 1))
+        soft = x[blurred]
+        for _ in range(passes):
+            soft = blur(soft)
+        x[blurred] = soft
+        packed = draw.chosen(self.config.jpeg)
+        quality = draw.between(self.config.min_jpeg_quality, _BEST_JPEG_QUALITY)[packed]
+        x[packed] = compressed(x[packed], quality)
         return x
 
     def _colour(self, x: Tensor, draw: "_Draws") -> Tensor:
-        luma = torch.tensor([0.299, 0.587, 0.114], dtype=x.dtype, device=x.device)
-        grey = (x * luma[:, None, None]).sum(1, keepdim=True).expand_as(x)
+        red, green, blue = x.unbind(1)
+        grey = (0.299 * red + 0.587 * green + 0.114 * blue)[:, None].expand_as(x)
         x = torch.where(draw.chance(self.config.grey)[:, None, None, None], grey, x)
         mean = x.mean((1, 2, 3), keepdim=True)
         contrast = (1 + draw.between(-1, 1) * self.config.contrast)[:, None, None, None]
         brightness = (draw.between(-1, 1) * self.config.brightness)[:, None, None, None]
         x = (x - mean) * contrast + mean + brightness
-        noisy = draw.chance(self.config.noise)
+        if self.config.tint:
+            x = (x + 1) * (1 + draw.tints() * self.config.tint) - 1
+        noisy = draw.chosen(self.config.noise)
         sigma = draw.between(0, self.config.noise_sigma)[noisy]
         x[noisy] += draw.normal(x[noisy]) * sigma[:, None, None, None]
         return x
@@ -189,7 +210,7 @@ class _Draws:
     def between(self, low: float, high: float) -> Tensor:
         """Uniform (B,)."""
         uniform = torch.rand(len(self._images), generator=self._generator)
-        return (low + (high - low) * uniform).to(self._images)
+        return (low + (high - low) * uniform).to(self._images, non_blocking=True)
 
     def one(self, low: int, high: int) -> Tensor:
         """One integer from `low` to `high` - 1."""
@@ -197,21 +218,35 @@ class _Draws:
 
     def chance(self, probability: float) -> Tensor:
         """Bool (B,)."""
-        return (torch.rand(len(self._images), generator=self._generator) < probability).to(self._images.device)
+        return (torch.rand(len(self._images), generator=self._generator) < probability).to(self._images.device, non_blocking=True)
+
+    def chosen(self, probability: float) -> Tensor:
+        """Which crops, int64 (fewer than B or B,): counted on the CPU, so that no GPU is waited for."""
+        chosen = torch.rand(len(self._images), generator=self._generator) < probability
+        return chosen.nonzero()[:, 0].to(self._images.device, non_blocking=True)
+
+    def tints(self) -> Tensor:
+        """Uniform in -1 to 1, one a crop and channel, (B, 3, 1, 1)."""
+        return (torch.rand(len(self._images), 3, 1, 1, generator=self._generator) * 2 - 1).to(self._images, non_blocking=True)
 
     def normal(self, like: Tensor) -> Tensor:
-        """Standard normal in another tensor's shape."""
-        return torch.randn(like.shape, generator=self._generator).to(like)
+        """Standard normal in another tensor's shape; drawn on its device, of a seed that is drawn on the CPU.
+
+        A GPU's numbers are thus not a CPU's: noise for a large batch is the one draw that a CPU would hold up.
+        """
+        seed = int(torch.randint(1 << 62, (), generator=self._generator))
+        own = torch.Generator(like.device).manual_seed(seed)
+        return torch.randn(like.shape, generator=own, device=like.device, dtype=like.dtype)
 
     def order(self) -> Tensor:
         """A random order of the batch, int64 (B,)."""
-        return torch.randperm(len(self._images), generator=self._generator).to(self._images.device)
+        return torch.randperm(len(self._images), generator=self._generator).to(self._images.device, non_blocking=True)
 
     def fill(self) -> Tensor:
         """A colour an image, (B, 3, 1, 1): black for half of them."""
         colour = torch.rand(len(self._images), 3, 1, 1, generator=self._generator) * 2 - 1
         black = torch.rand(len(self._images), 1, 1, 1, generator=self._generator) < 0.5
-        return torch.where(black, torch.tensor(-1.0), colour).to(self._images)
+        return torch.where(black, torch.tensor(-1.0), colour).to(self._images, non_blocking=True)
 
     def coordinates(self) -> tuple[Tensor, Tensor]:
         """Rows' and columns' positions, (1, H, 1) and (1, 1, W), -1 to 1."""

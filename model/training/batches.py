@@ -46,7 +46,8 @@ class Batch:
 
     def pinned(self) -> "Batch":
         """The same batch in memory that a GPU copies from without waiting."""
-        return Batch(**{field.name: getattr(self, field.name).pin_memory() for field in fields(self)})
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Batch(**{name: value.pin_memory() if value.numel() else value for name, value in values.items()})
 
     def rows(self, index_B: Tensor) -> "Batch":
         """The rows of an index, int64 (B,), in its order."""
@@ -85,15 +86,15 @@ class Mixture:
         """Rows of each set."""
         return {name: len(table) for name, table in self.tables.items()}
 
-    def batch(self, rows: Mapping[str, NDArray[np.int64]]) -> Batch:
-        """Stacks the named rows, set after set."""
+    def batch(self, rows: Mapping[str, NDArray[np.int64]], *, images: bool = True) -> Batch:
+        """Stacks the named rows, set after set; without their images (none, of side 0) where those lie elsewhere."""
         parts = [(self.tables[name], index) for name, index in rows.items()]
 
         def stack(column: str, dtype: torch.dtype) -> Tensor:
             return torch.from_numpy(np.concatenate([getattr(table, column)[index] for table, index in parts])).to(dtype)
 
         return Batch(
-            images=stack("images", torch.uint8),
+            images=stack("images", torch.uint8) if images else torch.empty((0, 0, 0, 3), dtype=torch.uint8),
             identity=torch.from_numpy(np.concatenate([self._identity(name, index) for name, index in rows.items()])),
             age=stack("age", torch.float32),
             gender=stack("gender", torch.int64),

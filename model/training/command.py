@@ -21,7 +21,15 @@ _MISTAKES = (CheckpointError, DataError, OptimizerError, OverrideError, Training
 
 
 def run_training(
-    name: str, data: Path, out: Path, *, resume: bool, init: Path | None, cache: Path | None, changes: tuple[str, ...]
+    name: str,
+    data: Path,
+    out: Path,
+    *,
+    resume: bool,
+    init: Path | None,
+    cache: Path | None,
+    changes: tuple[str, ...],
+    distil: Path | None = None,
 ) -> bool:
     """Trains a recipe by name; answers whether this process is the one that writes.
 
@@ -31,7 +39,7 @@ def run_training(
     """
     world = asked_world()
     try:
-        _train(name, data, out, parse_assignments(changes), resume=resume, init=init, cache=cache)
+        _train(name, data, out, parse_assignments(changes), resume=resume, init=init, cache=cache, distil=distil)
     except (*_MISTAKES, click.ClickException) as error:
         if not world.writes:
             raise SystemExit(1) from None
@@ -48,22 +56,23 @@ def _train(
     resume: bool,
     init: Path | None,
     cache: Path | None,
+    distil: Path | None,
 ) -> None:
     if name == "detector":
+        if distil is not None:
+            raise click.UsageError("the detector's training takes no --distil")
         _train_detector(data, out, assignments, resume=resume, init=init)
         return
     recipe = override(RECIPES[name](), assignments)
     if not resume and has_state(out):
         raise click.UsageError(f"{out} holds a training already: --resume it, or give another --out")
-    if not train_analyzer(recipe, data, out, resume=resume, init=init, cache=cache):
+    if not train_analyzer(recipe, data, out, resume=resume, init=init, cache=cache, distil=distil):
         raise click.ClickException(f"stopped before the end; go on with --resume --out {out}")
 
 
 def _train_detector(data: Path, out: Path, assignments: dict[str, str], *, resume: bool, init: Path | None) -> None:
     from model.training.detection.command import train_detector
 
-    if init is not None:
-        raise click.UsageError("the detector's training takes no --init")
     if asked_world().size > 1:
         raise click.UsageError("the detector trains in one process")
-    train_detector(data, out, assignments, resume)
+    train_detector(data, out, assignments, resume, init)

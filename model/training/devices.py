@@ -23,4 +23,9 @@ def device_of(device: Literal["auto", "cpu", "cuda"], num_threads: int = 0) -> t
         torch.set_num_threads(num_threads)
     if device == "cuda" and not torch.cuda.is_available():
         raise TrainingError("device=cuda, but torch finds no CUDA device")
-    return torch.device(device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
+    chosen = torch.device(device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
+    if chosen.type == "cuda":
+        # Every step has the shapes of the last one, so the search for the quickest convolution pays at once.
+        torch.backends.cudnn.benchmark = True
+        torch.set_float32_matmul_precision("high")
+    return chosen

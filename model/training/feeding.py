@@ -7,7 +7,7 @@ B batch; S crop side; C channels; H, W pixels.
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from model.config import Pixels
 from model.training.augmentation import Augmentation, AugmentationConfig
 from model.training.batches import Batch, Mixture
 from model.training.randaugment import RandAugment, RandAugmentConfig
+from model.training.resident import ResidentCrops
 from model.training.sampler import MixedSampler
 from model.training.seeds import AUGMENT, seed_of, torch_generator
 
@@ -47,8 +48,12 @@ class FeedConfig:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """A batch on the CPU: its crops, or, where they are augmented there, the images that came of them."""
+    """A batch on the CPU: its rows and crops, or, where they are augmented there, the images that came of them.
 
+    Where the crops lie on the device, the batch has none.
+    """
+
+    rows: dict[str, NDArray[np.int64]]
     batch: Batch
     images: Tensor | None
 
@@ -56,9 +61,18 @@ class _Read:
 class Feeder:
     """Makes batches; a context manager, since it may own a thread and processes."""
 
-    def __init__(self, mixture: Mixture, sampler: MixedSampler, config: FeedConfig, device: torch.device) -> None:
+    def __init__(
+        self,
+        mixture: Mixture,
+        sampler: MixedSampler,
+        config: FeedConfig,
+        device: torch.device,
+        resident: ResidentCrops | None = None,
+    ) -> None:
+        """Takes what a batch is made of; `resident` are the crops where they lie on the device already."""
         self._mixture, self._sampler, self._config, self._device = mixture, sampler, config, device
         self._augment = Augmentation(config.augmentation)
+        self._resident = None if config.augmentation.kind == "randaugment" else resident
         chosen = config.augmentation
         randaugment = RandAugmentConfig(chosen.policy, chosen.erasing, chosen.flip, config.side_px, config.pixels)
         self._randaugment = RandAugment(randaugment, config.num_workers if chosen.kind == "randaugment" else 0)
@@ -89,11 +103,15 @@ class Feeder:
         batch = read.batch.to(self._device)
         if read.images is not None:
             return read.images.to(self._device, non_blocking=True), batch
+        if self._resident is not None:
+            batch = replace(batch, images=self._resident.take(read.rows))
         return self._on_device(normalise(batch.images), number), batch
 
     def plain(self, number: int) -> Tensor:
         """Images of a batch as a network meets them in service, not augmented: float (B, 3, side_px, side_px)."""
-        crops = self._mixture.batch(self._sampler.draw(number)).images.to(self._device)
+        rows = self._sampler.draw(number)
+        crops = self._mixture.batch(rows).images if self._resident is None else self._resident.take(rows)
+        crops = crops.to(self._device)
         return self._as_asked(resized(normalise(crops), self._config.side_px))
 
     def _take(self, number: int) -> _Read:
@@ -106,12 +124,12 @@ class Feeder:
 
     def _read(self, number: int) -> _Read:
         rows = self._sampler.draw(number)
-        batch = self._mixture.batch(rows)
+        batch = self._mixture.batch(rows, images=self._resident is None)
         if self._device.type == "cuda":
             batch = batch.pinned()
         if self._config.augmentation.kind != "randaugment":
-            return _Read(batch, None)
-        return _Read(batch, self._randaugmented(batch.images, rows, number))
+            return _Read(rows, batch, None)
+        return _Read(rows, batch, self._randaugmented(batch.images, rows, number))
 
     def _randaugmented(self, crops_BSSC: Tensor, rows: dict[str, NDArray[np.int64]], number: int) -> Tensor:
         """RandAugment on every set but those that are only mirrored."""

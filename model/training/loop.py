@@ -23,6 +23,7 @@ from model.training.recipes.recipe import AnalyzerRecipe
 from model.training.run_folder import BEST, EMA
 from model.training.state import TrainingState, new_state, resume_state, save_state
 from model.training.steps import Training
+from model.training.teacher import Teacher, hold_to, read_teacher
 from model.training.validating import Validator
 from model.training.world import World, joined
 
@@ -35,6 +36,7 @@ def train_analyzer(
     resume: bool = False,
     init: Path | None = None,
     cache: Path | None = None,
+    distil: Path | None = None,
 ) -> bool:
     """Trains to the recipe's end, or until SIGTERM or SIGINT, and saves.
 
@@ -47,6 +49,7 @@ def train_analyzer(
         resume: go on from `out/last`.
         init: a checkpoint to start from.
         cache: a folder for decoded pixels.
+        distil: a checkpoint whose answers are distilled beside the labels.
 
     Returns:
         Whether the end was reached.
@@ -63,9 +66,11 @@ def train_analyzer(
         mixture = Mixture([read_faces(data, name, "train", cache) for name in recipe.sets])
         chosen = recipe.validation.metric is not None and world.writes
         validator = Validator(recipe.validation, data, cache, device) if chosen else None
-        state = _start(recipe, mixture, device, out, resume, init, world)
+        teacher = None if distil is None else read_teacher(distil, recipe.network)
+        state = _start(recipe, mixture, device, out, resume, init, world, teacher)
         with ExitStack() as opened:
-            training = opened.enter_context(Training(recipe, mixture, state, device, world))
+            network = None if teacher is None else teacher.network.to(device)
+            training = opened.enter_context(Training(recipe, mixture, state, device, world, network))
             stopped = opened.enter_context(stopping())
             first, total = state.step, training.plan.total_steps
             logbook: Logbook | Silence = Logbook(out, first, total) if world.writes else Silence()
@@ -164,14 +169,17 @@ def _start(
     resume: bool,
     init: Path | None,
     world: World,
+    teacher: Teacher | None,
 ) -> TrainingState:
     weights = _class_weights(recipe, mixture)
     if resume:
         state = resume_state(out, recipe, mixture.num_identities, device, class_weights=weights, world=world)
         state.alignment = mixture.alignment
+        hold_to(teacher, state.distilled_from)
         return state
     state = new_state(recipe, mixture.num_identities, device, init, class_weights=weights, world=world)
     state.alignment = mixture.alignment
+    state.distilled_from = None if teacher is None else teacher.sha256
     save_state(out, recipe, state, world)  # from here on a kill at any point can be resumed
     return state
 

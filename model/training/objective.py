@@ -12,10 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from model.losses import attributes as single
-from model.losses.age import annealed_age, ordinal_age, smooth_l1_age
+from model.losses.age import age_distribution, annealed_age, ordinal_age, smooth_l1_age
 from model.losses.centre import CentreLoss
 from model.losses.classification import cross_entropy, pairwise_attributes
-from model.losses.distillation import TeacherProjection, relational_distance
+from model.losses.distillation import (
+    TeacherProjection,
+    answer_divergence,
+    embedding_distance,
+    relational_distance,
+)
 from model.losses.partial_fc import PartialFC, check_options
 from model.network_config import NetworkConfig
 from model.runtime.labels import ATTRIBUTES, EXPRESSIONS
@@ -23,12 +28,17 @@ from model.training.batches import Batch
 from model.training.dataset import TEACHER_DIM
 
 _MALE: Final = ATTRIBUTES.index("male")
+_DISTILLED: Final = ("age", "gender", "race", "expression", "attributes")
 _ANSWER: Final = {"teacher": "embedding", "relation": "embedding", "margin": "embedding", "centre": "feature"}
 
 
 @dataclass(frozen=True, slots=True)
 class LossWeights:
-    """How much each loss counts; 0 leaves one out, and so does a network that does not answer what it judges."""
+    """How much each loss counts; 0 leaves one out, and so does a network that does not answer what it judges.
+
+    `distilled` (each task's divergence, weighed as the task's own loss) and `distilled_embedding` need a training that is
+    given a network to distil.
+    """
 
     teacher: float = 8.0
     relation: float = 30.0
@@ -39,6 +49,8 @@ class LossWeights:
     expression: float = 1.5
     attributes: float = 4.0
     centre: float = 0.0
+    distilled: float = 0.0
+    distilled_embedding: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +58,15 @@ class LossForms:
     """Which loss a task has.
 
     Attributes:
-        age: smooth L1; SwinFace's, annealed over the training; or ordinal, for a network of that age form.
+        age: smooth L1; SwinFace's, annealed over the training; or ordinal, or a label distribution, each for a network
+            of that age form.
         classes: of gender and race: cross entropy, or each class weighted by its inverse frequency in the sets.
         label_smoothing: of the expressions' cross entropy.
         attributes: `pairs` is the cross entropy of pairs of logits; the others need a network of single logits.
         reduction: of `ordinal`, `focal` and `asymmetric`: the published trainings sum over a batch.
     """
 
-    age: Literal["smooth_l1", "annealed", "ordinal"] = "smooth_l1"
+    age: Literal["smooth_l1", "annealed", "ordinal", "distribution"] = "smooth_l1"
     classes: Literal["plain", "weighted"] = "plain"
     label_smoothing: float = 0.0
     attributes: Literal["pairs", "focal", "asymmetric", "masked_bce", "lse_sign"] = "pairs"
@@ -65,7 +78,8 @@ class LossForms:
         Raises:
             ValueError: if a loss takes another form of answer than the network gives.
         """
-        if "age" in network.tasks and weights.age and (self.age == "ordinal") != (network.age_form == "ordinal"):
+        form = self.age if self.age in ("ordinal", "distribution") else "years"
+        if "age" in network.tasks and weights.age and form != network.age_form:
             raise ValueError(f"forms.age={self.age} does not fit network.age_form={network.age_form}")
         pairs = self.attributes == "pairs"
         if "attributes" in network.tasks and weights.attributes and pairs != (network.attribute_form == "pairs"):
@@ -178,6 +192,7 @@ class Objective(nn.Module):
         answers: Mapping[str, Tensor],
         batch: Batch,
         moment: Moment = Moment(),
+        taught: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """A network's raw answers and the batch's labels to a scalar a loss, not yet weighed.
 
@@ -185,12 +200,25 @@ class Objective(nn.Module):
             answers: of `MultiTaskNetwork`; a loss whose answer is not among them is left out.
             batch: the labels.
             moment: of the training.
+            taught: the raw answers of a network to distil on the same images.
         """
-        losses: dict[str, Tensor] = {}
+        losses: dict[str, Tensor] = {} if taught is None else self._distilled(answers, taught)
         for name, weight in asdict(self.weights).items():
+            if name.startswith("distilled"):
+                continue
             answer = answers.get(_ANSWER.get(name, name))
             if weight and answer is not None:
                 losses[name] = getattr(self, f"_{name}")(answer, batch, moment)
+        return losses
+
+    def _distilled(self, answers: Mapping[str, Tensor], taught: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        weights, losses = asdict(self.weights), {}
+        shared = [task for task in _DISTILLED if task in answers and task in taught and weights[task]]
+        if weights["distilled"] and shared:
+            parts = [weights[task] * answer_divergence(answers[task], taught[task]) for task in shared]
+            losses["distilled"] = torch.stack(parts).sum()
+        if weights["distilled_embedding"] and "embedding" in answers and "embedding" in taught:
+            losses["distilled_embedding"] = embedding_distance(answers["embedding"], taught["embedding"])
         return losses
 
     def total(self, losses: Mapping[str, Tensor]) -> Tensor:
@@ -228,6 +256,8 @@ class Objective(nn.Module):
     def _age(self, answer: Tensor, batch: Batch, moment: Moment) -> Tensor:
         if self.forms.age == "ordinal":
             return ordinal_age(answer, batch.age, self.forms.reduction)
+        if self.forms.age == "distribution":
+            return age_distribution(answer, batch.age)
         if self.forms.age == "annealed":
             return annealed_age(answer, batch.age, moment.progress)
         return smooth_l1_age(answer, batch.age)

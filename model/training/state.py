@@ -42,7 +42,11 @@ _ALONE = World()
 
 @dataclass(slots=True)
 class TrainingState:
-    """What a training is between two steps. `step` counts the steps done; `alignment` is that of its crops."""
+    """What a training is between two steps.
+
+    `step` counts the steps done; `alignment` is that of its crops; `distilled_from` is the SHA-256 of the weights that are
+    distilled.
+    """
 
     network: MultiTaskNetwork
     average: MovingAverage[MultiTaskNetwork]
@@ -52,6 +56,7 @@ class TrainingState:
     watch: Watch = field(default_factory=Watch)
     step: int = 0
     alignment: str = ALIGNMENT
+    distilled_from: str | None = None
 
 
 def new_state(
@@ -118,6 +123,7 @@ def _described(recipe: AnalyzerRecipe, state: TrainingState, world: World) -> di
     return {
         "step": state.step,
         "alignment": state.alignment,
+        "distilled_from": state.distilled_from,
         "batches_per_step": recipe.accumulation * world.size,
         "watch": asdict(state.watch),
         "scaler": scaler,
@@ -159,6 +165,7 @@ def resume_state(
         state.scaler.load_state_dict(stored["scaler"])
     state.watch = Watch(**stored.get("watch", {}))
     state.step = stored["step"]
+    state.distilled_from = stored.get("distilled_from")
     return state
 
 

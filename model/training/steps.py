@@ -21,6 +21,7 @@ from model.training.objective import Moment, Objective
 from model.training.optimizer import chosen_parameters, clip_gradients
 from model.training.precision import Precision, autocast
 from model.training.recipes.recipe import AnalyzerRecipe
+from model.training.resident import resident_crops
 from model.training.sampler import MixedSampler
 from model.training.schedule import scheduled_rate
 from model.training.seeds import DROPOUT, MIX, SAMPLE, STATISTICS, seed_of, torch_generator
@@ -40,13 +41,19 @@ class LossPass(nn.Module):
         self._objective = [objective]
         self._precision = precision
 
-    def forward(self, images_BCHW: Tensor, labels: list[tuple[float, Batch]], moment: Moment) -> dict[str, Tensor]:
+    def forward(
+        self,
+        images_BCHW: Tensor,
+        labels: list[tuple[float, Batch]],
+        moment: Moment,
+        taught: dict[str, Tensor] | None = None,
+    ) -> dict[str, Tensor]:
         """Losses by name, the weighed sum over pairs of a share and the labels that it counts."""
         with autocast(self._precision, images_BCHW.device):
             answers = self.network(images_BCHW)
         answers = {name: value.float() for name, value in answers.items()}
         parts: list[tuple[float, dict[str, Tensor]]] = [
-            (share, self._objective[0](answers, batch, moment)) for share, batch in labels
+            (share, self._objective[0](answers, batch, moment, taught)) for share, batch in labels
         ]
         if len(parts) == 1:
             return parts[0][1]
@@ -70,10 +77,14 @@ class Training:
         state: TrainingState,
         device: torch.device,
         world: World = _ALONE,
+        teacher: MultiTaskNetwork | None = None,
     ) -> None:
+        """Puts the parts together; `teacher` is a network whose answers are distilled, on the device."""
         self.recipe, self.state, self.world = recipe, state, world
         self.plan = recipe.plan(mixture.sizes, world.size)
         self._mixture, self._device = mixture, device
+        self._teacher = teacher
+        self._resident = resident_crops(mixture, device)
         self._feeder = self._new_feeder(recipe.seed)
         self._pass: nn.Module = LossPass(state.network, state.objective, recipe.precision, recipe.compile)
         if world.size > 1:
@@ -119,7 +130,7 @@ class Training:
             stride=self.world.size,
             num_workers=recipe.num_workers,
         )
-        return Feeder(self._mixture, sampler, config, self._device)
+        return Feeder(self._mixture, sampler, config, self._device, self._resident)
 
     def _set_rates(self) -> float:
         state = self.state
@@ -142,12 +153,21 @@ class Training:
         # The same on every process: they hold shards of one sample.
         sample = torch_generator(recipe.seed, SAMPLE, batch_of_step)
         moment = Moment(state.step / self.plan.total_steps, sample)
+        taught = self._taught(images_BCHW)
         with self._meeting(place == recipe.accumulation - 1):
-            losses = self._pass(images_BCHW, labels, moment)
+            losses = self._pass(images_BCHW, labels, moment, taught)
             total = state.objective.total(losses)
             scaled = total if state.scaler is None else state.scaler.scale(total)
             (scaled / recipe.accumulation).backward()
         return {"loss": total.detach(), **{name: value.detach() for name, value in losses.items()}}
+
+    @torch.no_grad()
+    def _taught(self, images_BCHW: Tensor) -> dict[str, Tensor] | None:
+        if self._teacher is None:
+            return None
+        with autocast(self.recipe.precision, images_BCHW.device):
+            answers = self._teacher(images_BCHW)
+        return {name: value.float() for name, value in answers.items()}
 
     def _meeting(self, last: bool) -> AbstractContextManager[object]:
         if isinstance(self._pass, DistributedDataParallel) and not last:

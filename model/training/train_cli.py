@@ -25,6 +25,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
     default=None,
     help="Start from a checkpoint's weights, e.g. runs/nano/ema; or a ConvNeXt's trunk from Meta's or timm's file.",
 )
+@click.option("--distil", type=_FOLDER, default=None, help="Learn from this checkpoint's answers, too, e.g. runs/wide/ema.")
 @click.option("--cache", type=_FOLDER, default=None, help="Keep decoded pixels here; later starts are then quick.")
 @click.option("--validate/--no-validate", default=True, help="Evaluate at the end.  [default: validate]")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change the recipe; may be repeated.")
@@ -35,6 +36,7 @@ def train(
     out: Path | None,
     resume: bool,
     init: Path | None,
+    distil: Path | None,
     cache: Path | None,
     changes: tuple[str, ...],
     validate: bool,
@@ -59,7 +61,7 @@ def train(
         from model.training.world import asked_world, leave
     except ModuleNotFoundError as error:
         raise _missing(error) from error
-    writes = run_training(recipe, data, out, resume=resume, init=init, cache=cache, changes=changes)
+    writes = run_training(recipe, data, out, resume=resume, init=init, cache=cache, changes=changes, distil=distil)
     if validate and writes:
         context.invoke(
             evaluate, target=str(out), data=data, out=None, device="auto", limit=None, batch_size=32, threads=0

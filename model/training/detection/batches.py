@@ -1,21 +1,28 @@
 """Batches: the canvases of a step and what the anchors should say of them, as tensors.
 
-Holds the drawing of batches, one ahead of the training in a thread. A batch is a pure function of (seed, step).
-Never computes a loss.
+Holds the drawing of batches ahead of the training, one in a thread or several in processes. A batch is a pure function
+of (seed, step), so that it does not matter who draws it. Never computes a loss.
 Shape suffixes: B batch; C channels; H, W height and width; A anchors; P positive anchors of the whole batch.
 """
 
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Final
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from model.training.detection.composites import Compositor
 from model.training.detection.recipe import CanvasConfig
 from model.training.detection.targets import assign
+
+_ENDLESS: Final = 1 << 40  # steps; the training says when it ends
+_BATCHES_AHEAD: Final = 3  # a process
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +47,11 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on a device."""
-        return Batch(*(getattr(self, name).to(device) for name in self.__slots__))
+        return Batch(*(getattr(self, name).to(device, non_blocking=True) for name in self.__slots__))
+
+    def pin_memory(self) -> "Batch":
+        """The same batch in memory that a GPU copies from without waiting."""
+        return Batch(*(getattr(self, name).pin_memory() for name in self.__slots__))
 
 
 def draw_batch(compositor: Compositor, config: CanvasConfig, step: int) -> Batch:
@@ -60,22 +71,47 @@ def draw_batch(compositor: Compositor, config: CanvasConfig, step: int) -> Batch
     )
 
 
-class BatchReader:
-    """Draws the next step's batch in a thread while the training computes. Use it as a context manager."""
+class _Drawn(Dataset[Batch]):
+    """Every step's batch, drawn where it is asked for."""
 
     def __init__(self, compositor: Compositor, config: CanvasConfig) -> None:
         self._compositor, self._config = compositor, config
+
+    def __getitem__(self, step: int) -> Batch:
+        cv2.setNumThreads(1)
+        return draw_batch(self._compositor, self._config, step)
+
+
+class BatchReader:
+    """Draws the next steps' batches while the training computes. Use it as a context manager."""
+
+    def __init__(self, compositor: Compositor, config: CanvasConfig, num_workers: int = 0, pinned: bool = False) -> None:
+        """Takes what batches are made of.
+
+        Args:
+            compositor: draws canvases.
+            config: their sizes.
+            num_workers: processes that draw; 0 for one thread.
+            pinned: put the batches where a GPU copies from without waiting; with processes alone.
+        """
+        self._compositor, self._config = compositor, config
+        self._num_workers, self._pinned = num_workers, pinned
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="canvases")
         self._ahead: tuple[int, Future[Batch]] | None = None
+        self._drawn: Iterator[Batch] | None = None
+        self._next = -1
 
     def __enter__(self) -> "BatchReader":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._pool.shutdown(cancel_futures=True)
+        self._drawn = None  # its processes end with it
 
     def read(self, step: int) -> Batch:
-        """The batch of a step; begins the next one's."""
+        """The batch of a step; begins the next ones."""
+        if self._num_workers > 0:
+            return self._read_drawn(step)
         ready = self._ahead[1] if self._ahead is not None and self._ahead[0] == step else self._draw(step)
         batch = ready.result()
         self._ahead = (step + 1, self._draw(step + 1))
@@ -83,3 +119,18 @@ class BatchReader:
 
     def _draw(self, step: int) -> Future[Batch]:
         return self._pool.submit(draw_batch, self._compositor, self._config, step)
+
+    def _read_drawn(self, step: int) -> Batch:
+        if self._drawn is None or step != self._next:
+            self._drawn = iter(
+                DataLoader(
+                    _Drawn(self._compositor, self._config),
+                    batch_size=None,
+                    sampler=range(step, _ENDLESS),
+                    num_workers=self._num_workers,
+                    prefetch_factor=_BATCHES_AHEAD,
+                    pin_memory=self._pinned,
+                )
+            )
+        self._next = step + 1
+        return next(self._drawn)

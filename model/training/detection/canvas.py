@@ -18,9 +18,11 @@ from model.training.detection.scenes import Scene
 MIN_FACE_PX: Final = 8.0  # a smaller face is ignored: the labels hold none that are surely all there
 _MIN_LABEL_SCORE: Final = 0.65  # under it the labelling detector's own doubt is kept: no loss either way
 _MIN_SEEN: Final = 0.25  # of a face's box on the canvas: with less there is no face to find
-_MIN_SURE: Final = 0.6  # with less of it on the canvas, no loss either way
+_MIN_SURE: Final = 0.6  # with less of it on the canvas, no loss either way, unless all its landmarks are there:
+_MIN_SURE_CLOSE: Final = 0.4  # then it is a close-up that the frame cuts
 _MAX_ENLARGEMENT: Final = 4.0
-_MAX_ANGLE: Final = math.radians(30)
+_MAX_ANGLE: Final = math.radians(45)
+_TURNED_BACKDROP: Final = 0.15  # of backdrops lie askew, with corners of one colour
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +48,8 @@ def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
 
 
 def turn(rng: np.random.Generator) -> float:
-    """An angle in radians: mostly upright, a third of the time up to 30 degrees either way."""
-    return float(rng.uniform(-_MAX_ANGLE, _MAX_ANGLE) if rng.random() < 0.35 else rng.normal(0, 0.05))
+    """An angle in radians: mostly upright, four times in ten up to 45 degrees either way."""
+    return float(rng.uniform(-_MAX_ANGLE, _MAX_ANGLE) if rng.random() < 0.4 else rng.normal(0, 0.05))
 
 
 def face_view(
@@ -88,20 +90,24 @@ def labelled(
     height, width = pixels.shape[:2]
     seen = overlap_of_first(boxes, np.array([[0, 0, width, height]], np.float32))[:, 0]
     small = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0) < MIN_FACE_PX
-    ignored = small | (seen < _MIN_SURE) | (scores < _MIN_LABEL_SCORE)
+    inside = ((landmarks >= 0) & (landmarks < np.array([width, height], np.float32))).all(axis=(1, 2))
+    ignored = small | (seen < np.where(inside, _MIN_SURE_CLOSE, _MIN_SURE)) | (scores < _MIN_LABEL_SCORE)
     clipped = np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
     kept = seen >= _MIN_SEEN
     return Canvas(pixels, clipped[kept], landmarks[kept], ignored[kept])
 
 
 def backdrop(rng: np.random.Generator, scene: Scene, size: tuple[int, int]) -> Canvas:
-    """Draws a part of a scene that covers the whole canvas, and keeps whatever faces are on it."""
+    """Draws a part of a scene that covers the whole canvas, but for corners where it lies askew, and keeps its faces."""
     height, width = scene.pixels.shape[:2]
     scale = max(size[0] / width, size[1] / height) * log_uniform(rng, 1.0, 2.5)
     # The scene's centre lies where the canvas is still covered to all edges.
     slack = np.maximum(np.array([width, height]) * scale - np.array(size), 0) / 2
     target = np.array(size) / 2 + rng.uniform(-1, 1, 2) * slack
-    matrix = view_matrix(np.array([width, height]) / 2, target, scale, 0.0, rng.random() < 0.5)
-    pixels = resample(scene.pixels, matrix, size, smooth=rng.random() < 0.7)
+    askew = rng.random() < _TURNED_BACKDROP
+    angle = float(rng.uniform(-_MAX_ANGLE, _MAX_ANGLE)) if askew else 0.0
+    matrix = view_matrix(np.array([width, height]) / 2, target, scale, angle, rng.random() < 0.5)
+    level = int(rng.integers(0, 256)) if askew and rng.random() < 0.4 else 0
+    pixels = resample(scene.pixels, matrix, size, (level, level, level), smooth=rng.random() < 0.7)
     boxes, landmarks = move_boxes(scene.boxes, matrix), move_landmarks(scene.landmarks, matrix)
     return labelled(pixels, boxes, landmarks, scene.scores)

@@ -17,7 +17,9 @@ from model.training.overrides import override
 from model.training.run_folder import EMA, has_state
 
 
-def train_detector(data: Path, out: Path, overrides: dict[str, str], resume: bool) -> None:
+def train_detector(
+    data: Path, out: Path, overrides: dict[str, str], resume: bool, init: Path | None = None
+) -> None:
     """Trains a detector.
 
     Args:
@@ -25,6 +27,7 @@ def train_detector(data: Path, out: Path, overrides: dict[str, str], resume: boo
         out: the run's folder.
         overrides: changes of the recipe, dotted key to text.
         resume: go on from `out/last`.
+        init: a detector's checkpoint to start from.
 
     Raises:
         OverrideError: if a key is unknown or a value does not fit.
@@ -36,7 +39,7 @@ def train_detector(data: Path, out: Path, overrides: dict[str, str], resume: boo
     recipe = override(DetectorRecipe(), overrides)
     if not resume and has_state(out):
         raise click.UsageError(f"{out} holds a training already: --resume it, or give another --out")
-    done = run_training(recipe, read_scenes(data, "train"), out, resume=resume)
+    done = run_training(recipe, read_scenes(data, "train"), out, resume=resume, init=init)
     draw_losses(out)
     if not done:
         raise click.ClickException(f"stopped before the end; go on with --resume --out {out}")

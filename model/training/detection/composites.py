@@ -18,7 +18,8 @@ from model.training.detection.photometry import disturb
 from model.training.detection.scenes import Scene
 
 # Shares of the mixture: a photograph, a mosaic of four, faces pasted on a backdrop, a backdrop without a face.
-_SHARES: Final = (0.5, 0.2, 0.2, 0.1)
+_SHARES: Final = (0.4, 0.2, 0.2, 0.2)
+_CLOSE_UP: Final = 0.25  # of photographs show a face that fills the canvas or is cut by it
 _MIN_FACE_PX: Final = 10.0
 _MIN_SOURCE_SCORE: Final = 0.8  # a pasted face is one that the labelling detector was sure of
 _COVER_CHANCE: Final = 0.08
@@ -53,13 +54,15 @@ class Compositor:
         size = (side_px, side_px)
         kind = rng.choice(len(_SHARES), p=_SHARES)
         if kind == 0:
-            drawn = self._view(rng, size, (0.18 * side_px, 0.95 * side_px))
+            close = rng.random() < _CLOSE_UP
+            drawn = self._view(rng, size, (0.8 * side_px, 1.45 * side_px) if close else (0.12 * side_px, 0.9 * side_px))
         elif kind == 1:
             drawn = self._mosaic(rng, size)
         else:
             drawn = self._composite(rng, size, int(rng.integers(1, 8)) if kind == 2 else 0)
         _cover_faces(rng, drawn)
-        return Canvas(disturb(rng, drawn.pixels), drawn.boxes, drawn.landmarks, drawn.ignored)
+        sides = (drawn.boxes[:, 2:] - drawn.boxes[:, :2]).max(axis=1, initial=0)
+        return Canvas(disturb(rng, drawn.pixels, float(sides.max(initial=0))), drawn.boxes, drawn.landmarks, drawn.ignored)
 
     def _face_scene(self, rng: np.random.Generator) -> Scene:
         group = self._crops if rng.random() < 0.2 else self._photos

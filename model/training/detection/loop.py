@@ -59,25 +59,27 @@ class DetectorTraining:
         return {name: value.detach() for name, value in figures.items()}
 
 
-def run_training(recipe: DetectorRecipe, scenes: tuple[Scene, ...], out: Path, *, resume: bool) -> bool:
-    """Trains to the recipe's end, or until SIGTERM or SIGINT, and saves.
+def run_training(
+    recipe: DetectorRecipe, scenes: tuple[Scene, ...], out: Path, *, resume: bool, init: Path | None = None
+) -> bool:
+    """Trains to the recipe's end, or until SIGTERM or SIGINT, and saves; `init` is a checkpoint to start from.
 
     Returns:
         Whether the end was reached.
 
     Raises:
         DataError: if the scenes are not enough to train on.
-        CheckpointError: if there is nothing to resume, or it is another training.
+        CheckpointError: if there is nothing to resume, or it is another training, or `init` cannot be used.
         TrainingError: if the loss is no longer finite, or the device is absent.
     """
     cv2.setNumThreads(1)  # small images: threads cost more than they give
     device = device_of(recipe.device, recipe.num_threads)
     compositor = Compositor(scenes, recipe.seed)
-    state = resume_state(out, recipe, device) if resume else new_state(recipe, device)
+    state = resume_state(out, recipe, device) if resume else new_state(recipe, device, init)
     with (
         stopping() as stopped,
         Logbook(out, state.step, recipe.total_steps) as logbook,
-        BatchReader(compositor, recipe.canvas) as reader,
+        BatchReader(compositor, recipe.canvas, recipe.num_workers, device.type == "cuda") as reader,
     ):
         count = sum(parameter.numel() for parameter in state.network.parameters())
         logbook.say(f"detector: {count:,} parameters, {len(scenes):,} scenes, on {device}, from step {state.step}")

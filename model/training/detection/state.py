@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from model.checkpoint import WEIGHTS, load_into, load_tensors, save_tensors, written_whole
-from model.detector.checkpoint import OperatingPoint, save_detector, write_detector
+from model.checkpoint import WEIGHTS, CheckpointError, load_into, load_tensors, save_tensors, written_whole
+from model.detector.checkpoint import OperatingPoint, load_detector, save_detector, write_detector
 from model.detector.network import DetectorNetwork
 from model.training.detection.recipe import CHANGEABLE, DetectorRecipe
 from model.training.ema import MovingAverage
@@ -29,10 +29,20 @@ class DetectorState:
     step: int = 0
 
 
-def new_state(recipe: DetectorRecipe, device: torch.device) -> DetectorState:
-    """A training's start: weights drawn from the seed."""
+def new_state(recipe: DetectorRecipe, device: torch.device, init: Path | None = None) -> DetectorState:
+    """A training's start: weights drawn from the seed, or those of a checkpoint.
+
+    Raises:
+        CheckpointError: if `init` is unusable, or holds a detector of another make-up.
+    """
     torch.manual_seed(seed_of(recipe.seed, INITIALISE))
-    network = DetectorNetwork(recipe.network).train().to(device).to(memory_format=torch.channels_last)
+    network = DetectorNetwork(recipe.network)
+    if init is not None:
+        start, _ = load_detector(init)
+        if start.config != recipe.network:
+            raise CheckpointError(f"{init} holds a detector of another make-up than the recipe's")
+        network.load_state_dict(start.state_dict())
+    network = network.train().to(device).to(memory_format=torch.channels_last)
     decayed = [value for value in network.parameters() if value.ndim > 1]
     plain = [value for value in network.parameters() if value.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]

@@ -4,6 +4,7 @@ from typing import Final
 
 NAMES: Final = (
     "nano",
+    "wide",
     "swinface-pretrain",
     "swinface",
     "tmlfa",

@@ -24,6 +24,10 @@ def _nano_rows() -> dict[str, int]:
     return {"celeba": 13, "utkface": 8, "fer2013": 11}
 
 
+def _nano_forms() -> LossForms:
+    return LossForms(age="distribution")
+
+
 @dataclass(frozen=True, slots=True)
 class AnalyzerRecipe:
     """A multi-task training; the defaults are nano's.
@@ -68,7 +72,7 @@ class AnalyzerRecipe:
     rows: Mapping[str, int] = field(default_factory=_nano_rows)
     keep: Mapping[str, float] = field(default_factory=dict)
     losses: LossWeights = field(default_factory=LossWeights)
-    forms: LossForms = field(default_factory=LossForms)
+    forms: LossForms = field(default_factory=_nano_forms)
     margin: MarginConfig = field(default_factory=MarginConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     mixing: MixingConfig = field(default_factory=MixingConfig)

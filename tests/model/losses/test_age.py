@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.losses.age import annealed_age, ordinal_age, smooth_l1_age
+from model.losses.age import age_distribution, annealed_age, ordinal_age, smooth_l1_age
 from model.losses.masking import Reduction
 
 NAN = math.nan
@@ -119,3 +119,35 @@ def _finite(loss: Tensor, answer: Tensor) -> None:
     assert answer.grad is not None
     assert bool(torch.isfinite(loss))
     assert bool(torch.isfinite(answer.grad).all())
+
+
+def test_a_distribution_is_the_plain_formula() -> None:
+    """The loss is the divergence from a normal distribution around the age, and the expectation's distance."""
+    logits, age, years = torch.randn(3, 101), torch.tensor([30.0, NAN, 0.0]), torch.arange(101.0)
+    expected = []
+    for row in (0, 2):
+        target = torch.exp(-((years - age[row]) ** 2) / (2 * 2.5**2))
+        target = target / target.sum()
+        answer = torch.softmax(logits[row], 0)
+        divergence = (target * (target.clamp(min=1e-30).log() - answer.log())).sum()
+        expected.append(divergence + 0.1 * ((answer * years).sum() - age[row]).abs())
+    torch.testing.assert_close(age_distribution(logits, age), torch.stack(expected).mean(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_distribution_like_its_target_costs_nothing() -> None:
+    """A perfect answer has no loss; an age beyond the last year counts as the last."""
+    years = torch.arange(101.0)
+    perfect = -((years - 50) ** 2) / (2 * 2.5**2)
+    assert age_distribution(perfect[None], torch.tensor([50.0])).item() == pytest.approx(0, abs=1e-4)
+    last = age_distribution(perfect[None], torch.tensor([100.0]))
+    torch.testing.assert_close(age_distribution(perfect[None], torch.tensor([116.0])), last)
+
+
+def test_a_distributions_gradients_are_exact() -> None:
+    """Analytic gradients agree with finite differences, and a row without a label has none."""
+    logits = torch.randn(2, 9, dtype=torch.float64, requires_grad=True)
+    age = torch.tensor([4.0, NAN], dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda x: age_distribution(x, age), logits)
+    age_distribution(logits, age).backward()
+    assert logits.grad is not None
+    assert logits.grad[1].abs().max().item() == 0.0

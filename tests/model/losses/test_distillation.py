@@ -5,7 +5,13 @@ import math
 import torch
 from torch.nn import functional as F
 
-from model.losses.distillation import TeacherProjection, cosine_distance, relational_distance
+from model.losses.distillation import (
+    TeacherProjection,
+    answer_divergence,
+    cosine_distance,
+    embedding_distance,
+    relational_distance,
+)
 
 
 def _teacher(known: list[bool], dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -66,3 +72,19 @@ def test_projection_maps_to_the_teachers_space() -> None:
     torch.testing.assert_close(
         projection(student, teacher), cosine_distance(student @ projection.linear.weight.T, teacher)
     )
+
+
+def test_answer_divergence_is_the_plain_formula() -> None:
+    """The loss is the mean over rows, and over answers of a row, of sum p log(p / q)."""
+    logits, taught = torch.randn(4, 3, 2), torch.randn(4, 3, 2)
+    p, q = torch.softmax(taught, 2), torch.softmax(logits, 2)
+    torch.testing.assert_close(answer_divergence(logits, taught), (p * (p / q).log()).sum(2).mean())
+    torch.testing.assert_close(answer_divergence(logits[:, 0], taught[:, 0]), (p * (p / q).log()).sum(2)[:, 0].mean())
+
+
+def test_the_same_answers_cost_nothing() -> None:
+    """Equal distributions diverge by nothing; embeddings of one direction are no distance apart, whatever their norm."""
+    taught = torch.randn(5, 7)
+    assert answer_divergence(taught + 3, taught).item() < 1e-6
+    assert embedding_distance(4 * taught, taught).item() < 1e-6
+    assert embedding_distance(-taught, taught).item() > 1.999

@@ -20,7 +20,9 @@ from model.training.loop import train_analyzer
 from model.training.recipes.names import NAMES
 from tests.model.training.families import assignments, small, write_all
 
+_MULTI_TASK = {"teacher", "relation", "margin", "age", "gender", "race", "expression", "attributes"}
 LOSSES = {
+    "wide": _MULTI_TASK,
     "swinface-pretrain": {"margin"},
     "swinface": {"margin", "age", "gender", "expression", "attributes"},
     "tmlfa": {"margin", "age", "gender", "expression", "attributes"},

@@ -9,6 +9,7 @@ from model.training.augmentation import AugmentationConfig
 from model.training.batches import Mixture
 from model.training.dataset import read_faces
 from model.training.feeding import FeedConfig, Feeder, resized
+from model.training.resident import ResidentCrops, fits, resident_crops
 from model.training.sampler import MixedSampler
 from tests.model.training.faces import write_sets
 
@@ -54,6 +55,27 @@ def test_reading_ahead_changes_nothing(mixture: Mixture, kind: str) -> None:
         for number in (1, 3, 5):
             for one, other in zip(ahead.feed(number)[:1], plain.feed(number)[:1], strict=True):
                 assert torch.equal(one, other)
+
+
+def test_resident_crops_are_the_mixtures(mixture: Mixture) -> None:
+    """Crops that lie on the device give the batches that are stacked in memory; labels come along."""
+    config = FeedConfig(AugmentationConfig(), 112, "symmetric", seed=5)
+    sampler = MixedSampler(mixture.sizes, ROWS, 5)
+    plain, resident = Feeder(mixture, sampler, config, CPU), Feeder(mixture, sampler, config, CPU, ResidentCrops(mixture, CPU))
+    for number in (0, 3):
+        (images, batch), (theirs, other) = plain.feed(number), resident.feed(number)
+        assert torch.equal(images, theirs)
+        assert torch.equal(batch.images, other.images)
+        assert torch.equal(batch.identity, other.identity)
+        assert torch.equal(plain.plain(number), resident.plain(number))
+
+
+def test_crops_stay_in_memory_where_a_device_has_no_room(mixture: Mixture) -> None:
+    """Crops go to a device only if they take a modest share of what is free there; a CPU's stay where they are."""
+    size = sum(table.images.nbytes for table in mixture.tables.values())  # type: ignore[union-attr]
+    assert fits(mixture, 4 * size)
+    assert not fits(mixture, 2 * size)
+    assert resident_crops(mixture, CPU) is None
 
 
 def test_flip_is_a_mirror_image_of_about_half(mixture: Mixture) -> None:

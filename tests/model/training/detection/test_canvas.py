@@ -38,13 +38,16 @@ def test_behind() -> None:
 
 
 def test_backdrop() -> None:
-    """A backdrop covers the whole canvas with its scene, at any shape."""
+    """A backdrop covers the whole canvas with its scene, at any shape; now and then it lies askew and leaves corners."""
     white = draw_heads("room", (90, 60), [])
     white.pixels[:] = 255
-    for seed in range(10):
+    askew = 0
+    for seed in range(40):
         canvas = backdrop(np.random.default_rng(seed), white, (130, 70) if seed % 2 else (70, 130))
-        assert canvas.pixels.min() >= 250
+        askew += int(canvas.pixels.min() < 250)
+        assert (canvas.pixels[20:-20, 20:-20] >= 250).mean() > 0.5
         assert len(canvas.boxes) == 0
+    assert 0 < askew < 16
 
 
 def test_backdrop_faces() -> None:
@@ -60,10 +63,20 @@ def test_labels() -> None:
     """Faces off the canvas are dropped; small, cut and doubtful ones are ignored; boxes end at the canvas."""
     boxes = np.array([[10, 10, 30, 30], [50, 50, 55, 56], [-10, 10, 12, 40], [-30, 10, 5, 40], [10, 60, 40, 90]])
     scores = np.array([0.9, 0.9, 0.9, 0.9, 0.6], np.float32)
-    points = np.zeros((5, 5, 2), np.float32)
+    points = np.full((5, 5, 2), -1, np.float32)
     canvas = labelled(np.zeros((100, 100, 3), np.uint8), boxes.astype(np.float32), points, scores)
     assert canvas.boxes.tolist() == [[10, 10, 30, 30], [50, 50, 55, 56], [0, 10, 12, 40], [10, 60, 40, 90]]
     assert canvas.ignored.tolist() == [False, True, True, True]
+
+
+def test_a_close_up_is_a_face() -> None:
+    """A face that the frame cuts is sure as long as all its landmarks are seen, and ignored otherwise."""
+    box, scores = np.array([[-20, -20, 120, 120]], np.float32), np.array([0.9], np.float32)
+    inside, cut = np.full((1, 5, 2), 40, np.float32), np.full((1, 5, 2), 40, np.float32)
+    cut[0, 0] = (-3, 40)
+    pixels = np.zeros((100, 100, 3), np.uint8)
+    assert not labelled(pixels, box, inside, scores).ignored[0]
+    assert labelled(pixels, box, cut, scores).ignored[0]
 
 
 def test_log_uniform() -> None:

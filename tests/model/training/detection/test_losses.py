@@ -69,6 +69,15 @@ def test_batches() -> None:
             assert one.counted.shape == (len(one.images), len(anchor_grid(*one.images.shape[2:]).sides))
 
 
+def test_processes_draw_the_same_batches() -> None:
+    """Batches that processes draw are those of one thread, from any step on, and in the order of the steps."""
+    compositor = Compositor(heads(), 3)
+    with BatchReader(compositor, CANVAS, num_workers=2) as reader:
+        for step in (4, 5, 6, 2):
+            one, other = reader.read(step), draw_batch(compositor, CANVAS, step)
+            assert all(torch.equal(getattr(one, name), getattr(other, name)) for name in one.__slots__)
+
+
 def test_perfect_answers() -> None:
     """A network that says just what the targets are loses nothing but the score's doubt."""
     batch = draw_batch(Compositor(heads(), 3), CANVAS, 0)
