@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model.runtime.detection import Detections, Detector, DetectorError, letterbox, suppress
+from model.runtime.detection import Detections, Detector, DetectorError, suppress
 from model.runtime.pack import PACKS_DIR, DetectorPart, find_pack, list_packs, read_pack
+from model.runtime.passes import letterbox
 from model.runtime.session import open_session
 from tests.model.runtime.scrfd_graphs import scrfd_graph
 
