@@ -20,6 +20,7 @@ from model.runtime.passes import (
     CONCLUSIVE_SCORE,
     FILLS,
     View,
+    are_parts,
     is_conclusive,
     small,
     tiles,
@@ -60,7 +61,10 @@ class Detections:
 
     def over(self, min_score: float) -> "Detections":
         """Those of a score or more."""
-        kept = self.scores >= min_score
+        return self.where(self.scores >= min_score)
+
+    def where(self, kept: NDArray[np.bool_]) -> "Detections":
+        """Those of a mask (K,)."""
         return self if kept.all() else Detections(self.boxes[kept], self.scores[kept], self.landmarks[kept])
 
 
@@ -122,7 +126,10 @@ class Detector:
         first = list(self._run((whole(image, *self._size) for image in images), floor))
         again = [(number, view) for number, image in enumerate(images) for view in self._further(image, first[number])]
         found = [[each] for each in first]
-        for (number, _), faces in zip(again, self._run((view for _, view in again), floor), strict=True):
+        for (number, view), faces in zip(again, self._run((view for _, view in again), floor), strict=True):
+            if view.is_small:
+                parts = are_parts(first[number].boxes, first[number].scores, faces.boxes, faces.scores)
+                found[number][0] = found[number][0].where(~parts)
             found[number].append(faces)
         return [self._merged(parts, threshold) if len(parts) > 1 else parts[0].over(threshold) for parts in found]
 

@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 
 # A first pass is conclusive from a face of this score on. Fixed, so that which faces are found over a score does not
 # depend on the lowest score that was asked for.
-CONCLUSIVE_SCORE: Final = 0.6
-FILLS: Final = 0.7  # of the input's shorter side: a face that large is looked at again, small
+CONCLUSIVE_SCORE: Final = 0.7
+FILLS: Final = 0.6  # of the input's shorter side: a face that large is looked at again, small
 _MIN_LARGE: Final = 0.5  # of the picture's shorter side: what counts in the small view; the rest is the first pass's
 _OVERLAP_PX: Final = 96  # of tiles; a face up to that size lies whole on one of them, and no larger one counts there
+_PART_INSIDE: Final = 0.8  # of a box that is taken for a part of a large face
+_PART_SIDE: Final = 0.3  # of the large face's side: a smaller box is another's face
 _EDGE_PX: Final = 2.0  # nearer to an edge where the picture goes on, a face may be cut
 _MIN_GAIN: Final = 1.25  # tiles that would show the picture less than this much larger are not looked at
 
@@ -44,6 +46,11 @@ class View:
     min_side_px: float = 0.0
     max_side_px: float = math.inf
     inside: tuple[float, float, float, float] = (-math.inf, -math.inf, math.inf, math.inf)
+
+    @property
+    def is_small(self) -> bool:
+        """Whether this is the picture made small, for large faces."""
+        return self.min_side_px > 0
 
     def counts(self, boxes_K4: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Which boxes (K, 4), in canvas pixels, count: (K,)."""
@@ -91,6 +98,26 @@ def is_conclusive(boxes_K4: NDArray[np.float32], scores_K: NDArray[np.float32], 
     """
     sure = boxes_K4[scores_K >= CONCLUSIVE_SCORE]
     return len(sure) > 0 and float((sure[:, 2:] - sure[:, :2]).max()) <= max_side_px
+
+
+def are_parts(
+    boxes_K4: NDArray[np.float32], scores_K: NDArray[np.float32], large_L4: NDArray[np.float32], sure_L: NDArray[np.float32]
+) -> NDArray[np.bool_]:
+    """Which boxes of a first pass are but parts of surer faces that fill the frame, (K,): a cheek with an eye, say.
+
+    Args:
+        boxes_K4: the first pass's boxes.
+        scores_K: their scores.
+        large_L4: boxes that the small view found.
+        sure_L: their scores.
+    """
+    corners = np.maximum(boxes_K4[:, None, :2], large_L4[None, :, :2])
+    others = np.minimum(boxes_K4[:, None, 2:], large_L4[None, :, 2:])
+    shared_KL = np.clip(others - corners, 0, None).prod(axis=2)
+    inside_KL = shared_KL >= _PART_INSIDE * np.clip(boxes_K4[:, 2:] - boxes_K4[:, :2], 1e-6, None).prod(axis=1)[:, None]
+    side_K, side_L = ((boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0) for boxes in (boxes_K4, large_L4))
+    near_KL = side_K[:, None] >= _PART_SIDE * side_L[None]
+    return np.asarray((inside_KL & near_KL & (scores_K[:, None] < sure_L[None])).any(axis=1), np.bool_)
 
 
 def small(image_HWC: NDArray[np.uint8], width: int, height: int, scale: float) -> View:
