@@ -1,14 +1,14 @@
 """Detection: every face on an image, by any SCRFD-format ONNX graph with key points.
 
-Holds the passes over an image, the decoding of scores, boxes and key points, and non-maximum suppression, in numpy; with
-one scale, its answers are those of InsightFace's own SCRFD class on the same graph at the same input size. What a pass
-looks at is in `model.runtime.passes`. Never decodes an image file, never imports onnxruntime (see
+Holds the passes over an image, the decoding of scores, boxes and key points, and non-maximum suppression, in numpy;
+with one scale, its answers are those of InsightFace's own SCRFD class on the same graph at the same input size. What a
+pass looks at is in `model.runtime.passes`. Never decodes an image file, never imports onnxruntime (see
 `model.runtime.session`), never decides how sharp or large a face must be.
 Shape suffixes: N batch; H, W height and width; C channels (three, RGB); A a stride's anchors; K faces that are kept.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final
 
@@ -50,11 +50,13 @@ class Detections:
         boxes: float32 (K, 4), x1, y1, x2, y2.
         scores: float32 (K,), descending.
         landmarks: float32 (K, 5, 2), x and y of left eye, right eye, nose, left and right mouth corner (the viewer's).
+        num_views: runs of the network that the image took.
     """
 
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
     landmarks: NDArray[np.float32]
+    num_views: int = 1
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -65,7 +67,7 @@ class Detections:
 
     def where(self, kept: NDArray[np.bool_]) -> "Detections":
         """Those of a mask (K,)."""
-        return self if kept.all() else Detections(self.boxes[kept], self.scores[kept], self.landmarks[kept])
+        return replace(self, boxes=self.boxes[kept], scores=self.scores[kept], landmarks=self.landmarks[kept])
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,7 @@ class Detector:
         boxes, scores = (np.concatenate([getattr(part, name) for part in parts]) for name in ("boxes", "scores"))
         keep = suppress(boxes, scores, self._part.nms_iou)
         landmarks = np.concatenate([part.landmarks for part in parts])
-        return Detections(boxes[keep], scores[keep], landmarks[keep]).over(threshold)
+        return Detections(boxes[keep], scores[keep], landmarks[keep], len(parts)).over(threshold)
 
     def _run(self, views: Iterable[View], threshold: float) -> Iterator[Detections]:
         waiting = iter(views)

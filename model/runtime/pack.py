@@ -38,6 +38,19 @@ def check_scales(scales: tuple[float, ...]) -> tuple[float, ...]:
     return scales
 
 
+def parse_scales(text: str) -> tuple[float, ...]:
+    """Scales as a person writes them: `1,0.5`.
+
+    Raises:
+        ValueError: as `check_scales`, and where a part is no number.
+    """
+    try:
+        scales = tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        scales = ()
+    return check_scales(scales)
+
+
 Scales = Annotated[tuple[float, ...], AfterValidator(check_scales)]
 
 
@@ -71,6 +84,10 @@ class DetectorPart(PackFile):
     min_score: float = Field(default=0.5, gt=0, lt=1)
     nms_iou: float = Field(default=0.4, gt=0, lt=1)
     scales: Scales = ONE_SCALE
+
+    def at_scales(self, scales: tuple[float, ...]) -> "DetectorPart":
+        """The same detector, looking at pictures at other scales; `check_scales` says which there may be."""
+        return self.model_copy(update={"scales": check_scales(scales)})
 
 
 class KnownAnswer(_Part):

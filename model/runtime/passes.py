@@ -85,7 +85,7 @@ def whole(image_HWC: NDArray[np.uint8], width: int, height: int) -> View:
 
 def whole_scale(image_HWC: NDArray[np.uint8], width: int, height: int) -> float:
     """The ordinary view's scale: canvas pixels a pixel of the picture."""
-    return _fitted(image_HWC, width, height)[1] / image_HWC.shape[0]
+    return float(_fitted(image_HWC, width, height)[1] / image_HWC.shape[0])
 
 
 def is_conclusive(boxes_K4: NDArray[np.float32], scores_K: NDArray[np.float32], max_side_px: float) -> bool:
@@ -101,7 +101,10 @@ def is_conclusive(boxes_K4: NDArray[np.float32], scores_K: NDArray[np.float32], 
 
 
 def are_parts(
-    boxes_K4: NDArray[np.float32], scores_K: NDArray[np.float32], large_L4: NDArray[np.float32], sure_L: NDArray[np.float32]
+    boxes_K4: NDArray[np.float32],
+    scores_K: NDArray[np.float32],
+    large_L4: NDArray[np.float32],
+    sure_L: NDArray[np.float32],
 ) -> NDArray[np.bool_]:
     """Which boxes of a first pass are but parts of surer faces that fill the frame, (K,): a cheek with an eye, say.
 

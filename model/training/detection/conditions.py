@@ -5,6 +5,7 @@ light, grey, compression, large and long pictures. What is random (noise, places
 the scene's number. Never runs a detector (see `model.training.detection.robustness`).
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,12 +15,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from model.training.detection.gallery import one_photograph
+from model.runtime.passes import halved
+from model.training.detection.gallery import GALLERY, one_photograph
 from model.training.detection.photometry import greyness_of
 from model.training.detection.scenes import Scene
 from model.training.detection.views import (
     close_up,
     covering,
+    halved_scene,
     largest_face,
     shown_at,
     side_of,
@@ -43,7 +46,8 @@ _LONG: Final = ((2560, 640), (640, 2560))
 _LONG_FACE_PX: Final = 96
 _ROOM_FACE_PX: Final = 100.0  # a room's blur is that of a face of this side
 _ONE_IN: Final = 3  # rooms are tried under each condition
-_FEW: Final = 60  # pictures of 12 megapixels: each takes a tenth of a second to draw
+_FEW: Final = 50  # pictures of 12 megapixels: each takes a fifth of a second to draw
+_SERVED_PX: Final = 1280  # a service halves larger pictures while they keep as many pixels along their longer side
 _READ_NOISE: Final = 2.0  # levels of 255
 _SHOT_NOISE: Final = 0.15  # square levels a level
 
@@ -66,17 +70,20 @@ def conditions() -> tuple[Condition, ...]:
     return (
         Condition(CLEAN, _clean),
         *(Condition(f"face of {side} px", partial(_sized, side)) for side in FACE_SIDES_PX),
-        Condition("20 to 600 px in one photograph", one_photograph),
+        Condition(GALLERY, one_photograph),
         *(Condition(f"close-up, {share:.0%}".replace("%", " %"), partial(_close, share)) for share in _SHARES),
         *(Condition(f"turned by {angle} degrees", partial(_turned, angle)) for angle in _ANGLES),
         *(Condition(f"blur, {share:.0%} of the face".replace("%", " %"), partial(_blurred, share)) for share in _BLURS),
         *(Condition(f"light x {gain:g}", partial(_dark, gain)) for gain in _GAINS),
         Condition("grey", partial(_each, greyness_of)),
-        *(Condition(f"JPEG quality {quality}", partial(_each, partial(_compressed, quality))) for quality in _QUALITIES),
-        *(Condition(f"12 MP, face of {side} px", partial(_large, side)) for side in _LARGE_FACES_PX),
         *(
-            Condition(f"{width} x {height} px, face of {_LONG_FACE_PX} px", partial(_long, (width, height)))
-            for width, height in _LONG
+            Condition(f"JPEG quality {quality}", partial(_each, partial(_compressed, quality)))
+            for quality in _QUALITIES
+        ),
+        *(Condition(f"12 MP, face of {side} px", partial(_placed, side, _LARGE)) for side in _LARGE_FACES_PX),
+        *(
+            Condition(f"{size[0]} x {size[1]} px, face of {_LONG_FACE_PX} px", partial(_placed, _LONG_FACE_PX, size))
+            for size in _LONG
         ),
     )
 
@@ -97,7 +104,9 @@ def _close(share: float, photos: Sequence[Scene], rooms: Sequence[Scene]) -> Ite
     yield from (close_up(photo, share) for photo in photos)
     for room in rooms[::_ONE_IN]:  # a part of a room as large as a close-up shows of a photograph
         height, width = (edge // 2 for edge in room.pixels.shape[:2])
-        yield with_pixels(room, np.ascontiguousarray(room.pixels[height // 2 : -(height // 2), width // 2 : -(width // 2)]))
+        yield with_pixels(
+            room, np.ascontiguousarray(room.pixels[height // 2 : -(height // 2), width // 2 : -(width // 2)])
+        )
 
 
 def _turned(degrees: int, photos: Sequence[Scene], rooms: Sequence[Scene]) -> Iterator[Scene]:
@@ -125,32 +134,27 @@ def darkened(pixels: Pixels, gain: float, seed: int) -> Pixels:
     return np.asarray(np.clip(np.round(noisy), 0, 255), np.uint8)
 
 
-def _each(
-    change: Callable[[Pixels], Pixels], photos: Sequence[Scene], rooms: Sequence[Scene]
-) -> Iterator[Scene]:
+def _each(change: Callable[[Pixels], Pixels], photos: Sequence[Scene], rooms: Sequence[Scene]) -> Iterator[Scene]:
     yield from (with_pixels(scene, change(scene.pixels)) for scene in (*photos, *rooms[::_ONE_IN]))
 
 
 def _compressed(quality: int, pixels: Pixels) -> Pixels:
     done, data = cv2.imencode(".jpg", pixels[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert done
-    return np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[:, :, ::-1], np.uint8)
+    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    assert decoded is not None
+    return np.ascontiguousarray(decoded[:, :, ::-1], np.uint8)
 
 
-def _large(face_px: int, photos: Sequence[Scene], rooms: Sequence[Scene]) -> Iterator[Scene]:
-    yield from _placed(face_px, _LARGE, photos[:: max(len(photos) // _FEW, 1)], rooms)
-
-
-def _long(size: tuple[int, int], photos: Sequence[Scene], rooms: Sequence[Scene]) -> Iterator[Scene]:
-    yield from _placed(_LONG_FACE_PX, size, photos, rooms)
-
-
-def _placed(
-    face_px: int, size: tuple[int, int], photos: Sequence[Scene], rooms: Sequence[Scene]
-) -> Iterator[Scene]:
-    for number, photo in enumerate(photos):
+def _placed(face_px: int, size: tuple[int, int], photos: Sequence[Scene], rooms: Sequence[Scene]) -> Iterator[Scene]:
+    """A face of some pixels in a large or long picture, which is then halved as a service does before detection."""
+    for number, photo in enumerate(_few(photos)):
         behind = covering(rooms[number % len(rooms)], size)
         place = np.random.default_rng((face_px, *size, number)).uniform(0, 1, 2)
-        yield shown_at(photo, face_px, size, behind, (place[0], place[1]))
-    for room in rooms[:: _ONE_IN * 2]:
-        yield with_pixels(room, covering(room, size))
+        yield halved_scene(shown_at(photo, face_px, size, behind, (place[0], place[1])), _SERVED_PX)
+    for room in _few(rooms):
+        yield with_pixels(room, halved(covering(room, size), _SERVED_PX))
+
+
+def _few(scenes: Sequence[Scene]) -> Sequence[Scene]:
+    return scenes[:: max(math.ceil(len(scenes) / _FEW), 1)]

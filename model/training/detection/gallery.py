@@ -13,6 +13,7 @@ from model.training.detection.paste import paste
 from model.training.detection.scenes import Scene
 from model.training.detection.views import covering, moved, side_of
 
+GALLERY: Final = "20 to 600 px in one photograph"
 SIZE: Final = (1600, 1200)
 # Longer side of the face, and its centre: around each is room for as much again as the paste takes.
 PLAN: Final = (

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from model.runtime.passes import halved
 from model.training.detection.geometry import (
     move_boxes,
     move_landmarks,
@@ -36,7 +37,7 @@ def largest_face(scene: Scene) -> int:
 
 
 def moved(scene: Scene, pixels: NDArray[np.uint8], matrix: NDArray[np.float64]) -> Scene:
-    """A scene of new pixels, whose labels went along by a (2, 3) map; clipped to the frame, faces mostly off it left out."""
+    """A scene of new pixels whose labels went along by a (2, 3) map: cut at the frame, faces mostly off it left out."""
     height, width = pixels.shape[:2]
     boxes, landmarks = move_boxes(scene.boxes, matrix), move_landmarks(scene.landmarks, matrix)
     frame = np.array([[0, 0, width, height]], np.float32)
@@ -59,7 +60,7 @@ def covering(room: Scene, size: tuple[int, int]) -> NDArray[np.uint8]:
 def shown_at(
     scene: Scene, face_px: float, size: tuple[int, int], behind: NDArray[np.uint8], place: tuple[float, float]
 ) -> Scene:
-    """Shows a scene so that its largest face has a longer side of `face_px` in a frame.
+    """Shows a scene so that its largest face, the one that stays labelled, has a longer side of `face_px` in a frame.
 
     Args:
         scene: with a face.
@@ -69,7 +70,8 @@ def shown_at(
         place: where the face's centre lies, 0 to 1 across and down of where it fits in whole; the middle where it does
             not.
     """
-    box = scene.boxes[largest_face(scene)]
+    face = largest_face(scene)
+    box = scene.boxes[face]
     scale, margin = face_px / side_of(box), face_px / 2
     target = np.array(
         [
@@ -80,7 +82,8 @@ def shown_at(
     matrix = view_matrix((box[:2] + box[2:]) / 2, target, scale, 0.0, False)
     pixels = resample(scene.pixels, matrix, size)
     covered = cv2.warpAffine(np.full(scene.pixels.shape[:2], 255, np.uint8), matrix, size, flags=cv2.INTER_NEAREST)
-    return moved(scene, np.where(covered[:, :, None] == 255, pixels, behind), matrix)
+    alone = replace(scene, boxes=box[None], landmarks=scene.landmarks[face][None], scores=scene.scores[face : face + 1])
+    return moved(alone, np.where(covered[:, :, None] == 255, pixels, behind), matrix)
 
 
 def close_up(scene: Scene, share: float) -> Scene:
@@ -113,6 +116,13 @@ def turned(scene: Scene, degrees: float) -> Scene:
     else:
         pixels = resample(scene.pixels, matrix, size)
     return moved(scene, pixels, matrix)
+
+
+def halved_scene(scene: Scene, side_px: int) -> Scene:
+    """A scene halved, averaging, as often as its longer side keeps `side_px`."""
+    pixels = halved(scene.pixels, side_px)
+    across, down = (new / old for new, old in zip(pixels.shape[1::-1], scene.pixels.shape[1::-1], strict=True))
+    return moved(scene, pixels, np.array([[across, 0.0, 0.0], [0.0, down, 0.0]]))
 
 
 def with_pixels(scene: Scene, pixels: NDArray[np.uint8]) -> Scene:
