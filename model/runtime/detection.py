@@ -8,7 +8,7 @@ Shape suffixes: N batch; H, W height and width; C channels (three, RGB); A a str
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Final
 
@@ -56,7 +56,7 @@ class Detections:
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
     landmarks: NDArray[np.float32]
-    num_views: int = 1
+    num_views: int = field(default=1, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -150,7 +150,7 @@ class Detector:
         boxes, scores = (np.concatenate([getattr(part, name) for part in parts]) for name in ("boxes", "scores"))
         keep = suppress(boxes, scores, self._part.nms_iou)
         landmarks = np.concatenate([part.landmarks for part in parts])
-        return Detections(boxes[keep], scores[keep], landmarks[keep], len(parts)).over(threshold)
+        return Detections(boxes[keep], scores[keep], landmarks[keep], num_views=len(parts)).over(threshold)
 
     def _run(self, views: Iterable[View], threshold: float) -> Iterator[Detections]:
         waiting = iter(views)

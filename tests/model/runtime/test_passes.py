@@ -30,7 +30,7 @@ def test_small() -> None:
     view = small(BLANK, 320, 320, 0.5)
     assert (view.canvas > 0).any(axis=2).sum() == 160 * 120
     assert view.canvas[160, 160].tolist() == [200, 200, 200]
-    assert view.origin == (80, 100)
+    assert view.origin == pytest.approx((80, 100))
     assert view.scale == 120 / 600
     assert view.is_small
     assert view.counts(rows((100, 110, 140, 171), (100, 110, 140, 165))).tolist() == [True, False]
