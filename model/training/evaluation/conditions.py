@@ -1,7 +1,7 @@
 """Conditions in a report: how the figures of a detector under a condition are named, and in what order they are told.
 
-Holds names alone, for what measures, prints and writes cards. What the conditions are is in
-`model.training.detection.conditions`.
+Holds names alone, for what measures, prints and writes cards. Never says what a condition is (see
+`model.training.detection.conditions`).
 """
 
 from typing import Final
