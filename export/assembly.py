@@ -237,6 +237,6 @@ def _exported_with(order: Order, checked: _Checked) -> dict[str, str]:
 def _measure(order: Order, folder: Path) -> tuple[Figure, ...]:
     """Figures of both networks by `mien-train evaluate`, under the command that gives them again on the whole pack."""
     assert order.data is not None
-    report = examine(Request(str(folder), order.data, device="cpu", num_threads=1))
-    finished = Request(str(order.out / order.name), order.data)
+    report = examine(Request(str(folder), order.data, device="cpu", num_threads=1, robustness=True))
+    finished = Request(str(order.out / order.name), order.data, robustness=True)
     return replace(report, command=finished.command).figures()

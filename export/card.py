@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Final
 
+from export.robustness_table import is_by_condition, robustness_table
 from model.runtime.pack import Figure, Pack, TrainingRun
 
 CARD: Final = "CARD.md"
@@ -68,6 +69,7 @@ def render(pack: Pack) -> str:
         _training(pack),
         _measured(pack),
         _thresholds(pack),
+        robustness_table(pack),
         _groups(pack),
         _limits(pack),
         _details(pack),
@@ -216,7 +218,7 @@ def _thresholds(pack: Pack) -> str:
 
 
 def _groups(pack: Pack) -> str:
-    rows = [figure for figure in pack.measured if figure.group != ALL]
+    rows = [figure for figure in pack.measured if figure.group != ALL and not is_by_condition(figure)]
     if not rows:
         return ""
     lines = ["## By group", ""]

@@ -72,6 +72,7 @@ def export_detector(checkpoint: Path, target: Path) -> DetectorPart:
         input_height=INPUT_PX,
         min_score=point.min_score,
         nms_iou=point.nms_iou,
+        scales=point.scales,
     )
 
 

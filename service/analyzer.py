@@ -214,7 +214,9 @@ class Analyzer:
         # One run serves askers of different scores: suppression never lets a lower score drop a higher one, so faces
         # over an asker's own score are the same whatever the lowest was.
         lowest = min(item.min_score for item in items)
-        return self._engine.detect([item.pixels for item in items], lowest)
+        found = self._engine.detect([item.pixels for item in items], lowest)
+        self._metrics.views.inc(sum(each.num_views for each in found))
+        return found
 
     def _run_analyzer(self, index: int, crops: Sequence[NDArray[np.uint8]]) -> Sequence[Row | ServiceError]:
         outputs = self._engine.analyze(index, np.stack(crops))

@@ -122,7 +122,7 @@ def open_analyzer(settings: Settings, engine: Engine | None = None) -> BlockingA
 
 
 def _open(settings: Settings) -> Engine:
-    return open_engine(settings.pack, settings.device, settings.gpu_memory_mb)
+    return open_engine(settings.pack, settings.device, settings.gpu_memory_mb, settings.detect_scales)
 
 
 @contextlib.asynccontextmanager

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from model.runtime.alignment import border_of, crop_matrix, five_point_matrix, warp, zoom
 from model.runtime.pack import AnalyzerPart
+from model.runtime.passes import halved
 
 _ENOUGH: Final = 1.01  # crop pixels a picture's pixel from which decoding again is worth it
 
@@ -47,15 +48,8 @@ class Found:
 
 def shrink(picture: Picture, side_px: int) -> Picture:
     """Halves a picture as often as its longer side keeps `side_px`: what waits in a queue is never large."""
-    pixels = picture.pixels
-    divisor = 1
-    while max(pixels.shape[:2]) // (divisor * 2) >= side_px:
-        divisor *= 2
-    if divisor == 1:
-        return picture
-    size = (max(pixels.shape[1] // divisor, 1), max(pixels.shape[0] // divisor, 1))
-    smaller = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    return Picture(np.asarray(smaller, np.uint8), picture.width, picture.height)
+    smaller = halved(picture.pixels, side_px)
+    return picture if smaller is picture.pixels else Picture(smaller, picture.width, picture.height)
 
 
 def needed_side_px(

@@ -53,6 +53,10 @@ class Metrics:
         self.images = Counter(
             "mien_images", "Images analysed, by outcome: answered, refused.", ["outcome"], registry=registry
         )
+        self.views = Counter(
+            "mien_detector_views", "Looks of the detector at images: one each, and one for each further scale or tile.",
+            registry=registry,
+        )  # fmt: skip
         self.faces = Counter("mien_faces", "Faces answered.", registry=registry)
         self.rejected = Counter("mien_rejected", "Requests refused, by reason.", ["reason"], registry=registry)
         self.disconnects = Counter("mien_disconnects", "Callers that hung up before their answer.", registry=registry)

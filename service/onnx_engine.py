@@ -82,8 +82,19 @@ class OnnxEngine:
                 _check_answer(part, outputs, num)
 
 
-def open_engine(name_or_path: str, device: Device = "cpu", gpu_memory_mb: int | None = None) -> OnnxEngine:
+def open_engine(
+    name_or_path: str,
+    device: Device = "cpu",
+    gpu_memory_mb: int | None = None,
+    scales: tuple[float, ...] | None = None,
+) -> OnnxEngine:
     """Finds, verifies and opens a pack.
+
+    Args:
+        name_or_path: the pack's.
+        device: what must run it.
+        gpu_memory_mb: the most that a graph may hold on a GPU; None for what the GPU has.
+        scales: at which the detector looks at an image; None for the pack's own.
 
     Raises:
         StartupError: one line that says what is wrong with the pack, or why the device cannot run it.
@@ -92,6 +103,8 @@ def open_engine(name_or_path: str, device: Device = "cpu", gpu_memory_mb: int | 
         folder = find_pack(name_or_path)
         pack = read_pack(folder)
         verify_pack(folder, pack)
+        if scales is not None:
+            pack = pack.model_copy(update={"detector": pack.detector.at_scales(scales)})
         if len(set(pack.tasks)) != len(pack.tasks):
             raise PackError(f"{pack.name}: two analyzers have the same task, so neither's answer is the pack's")
         for part in pack.analyzers:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from model.runtime.detection import Detections
 from model.runtime.pack import AnalyzerPart, Pack
+from model.runtime.passes import useful_side_px
 from service.analysis import Options, area_px
 from service.crops import Found, Picture, cut, cut_upright, fit, needed_side_px, shrink
 from service.errors import DeadlinePassed, InvalidOption
@@ -42,8 +43,8 @@ class Preparation:
 
     def __init__(self, pack: Pack, max_pixels: int) -> None:
         self._parts, self._max_pixels = pack.analyzers, max_pixels
-        # Twice what detection looks at, so that its own resize still has detail to average.
-        self._side_px = 2 * max(pack.detector.input_width, pack.detector.input_height)
+        detector = pack.detector
+        self._side_px = useful_side_px(detector.input_width, detector.input_height, detector.scales)
 
     def open(self, data: bytes, deadline: float) -> tuple[Picture, float]:
         """Decodes an image no larger than detection needs; the seconds that it took beside it.

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.runtime.pack import Alignment
+from model.runtime.pose import pose_of
 
 # Sharpness is measured in one alignment and at one size, so that packs of other crops agree.
 QUALITY_ALIGNMENT: Final[Alignment] = "arcface-5pt"
@@ -20,29 +21,6 @@ _MARGIN_PX: Final = 14  # outside are hair, background, and the black that stand
 # Variance of the Laplacian at which sharpness is 0.5. Its median on real photographs: about 630 for faces over 112 px,
 # 240 for 40 to 80 px, 60 for under 40 px, which the crop enlarges.
 _HALF_SHARP: Final = 300.0
-# A frontal face seen by the viewer, in distances between the eyes: x to the right, y down, z into the picture; in the
-# landmarks' order. Fitted with the poses of 3,300 labelled faces of real photographs under scaled orthography; left
-# and right alike, the median pitch zero. What it leaves unexplained is 1 % of a face's size.
-_FACE_P3: Final = np.array(
-    [[-0.5, 0.0, 0.0], [0.5, 0.0, 0.0], [0.0, 0.59, -0.47], [-0.43, 1.0, 0.13], [0.43, 1.0, 0.13]], np.float64
-)
-_CENTRED_P3: Final = _FACE_P3 - _FACE_P3.mean(0)
-_SOLVE_P3: Final = np.linalg.pinv(_CENTRED_P3).T
-
-
-@dataclass(frozen=True, slots=True)
-class Pose:
-    """Which way a face looks, in degrees; all three are 0 for a frontal upright face.
-
-    Attributes:
-        yaw: positive where the face is turned to the viewer's right.
-        pitch: positive where it looks up.
-        roll: positive where it is tilted clockwise on the picture.
-    """
-
-    yaw: float
-    pitch: float
-    roll: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,24 +71,3 @@ def sharpness_of(crop: NDArray[np.uint8]) -> float:
     luminance = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[_MARGIN_PX:-_MARGIN_PX, _MARGIN_PX:-_MARGIN_PX]
     variance = float(cv2.Laplacian(luminance, cv2.CV_32F).var())
     return variance / (variance + _HALF_SHARP)
-
-
-def pose_of(landmarks: NDArray[np.floating]) -> Pose:
-    """Pose from five landmarks: the rotation that takes a mean face to them under scaled orthography.
-
-    The affine camera is solved by least squares and taken to the nearest rotation (POS, DeMenthon and Davis 1995,
-    without its perspective iterations, which five noisy points do not carry). The rotation is read as
-    R = Rz(roll) Ry(yaw) Rx(pitch), so that turning the picture changes roll alone. Coarse: five points and one mean
-    face give degrees, not tenths.
-    """
-    points = np.asarray(landmarks, np.float64)
-    if not np.isfinite(points).all() or np.ptp(points, axis=0).max() < 1e-6:
-        return Pose(0.0, 0.0, 0.0)
-    camera_23 = (points - points.mean(0)).T @ _SOLVE_P3
-    u, _, vt = np.linalg.svd(camera_23, full_matrices=False)
-    right, down = u @ vt
-    into = np.cross(right, down)
-    yaw = np.arcsin(np.clip(into[0], -1, 1))
-    pitch = -np.arctan2(into[1], into[2])
-    roll = np.arctan2(down[0], right[0])
-    return Pose(*(float(angle) for angle in np.degrees([yaw, pitch, roll])))

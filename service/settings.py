@@ -16,7 +16,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from model.runtime.pack import DEFAULT_PACK
+from model.runtime.pack import DEFAULT_PACK, parse_scales
 from service.cores import usable_cores
 from service.errors import StartupError
 
@@ -55,6 +55,11 @@ class Settings(BaseSettings):
     deadline_ms: int = Field(
         default=30_000, ge=1, le=600_000, description="From arrival to answer; `x-deadline-ms` may shorten it."
     )
+    detect_scales: Annotated[tuple[float, ...] | None, NoDecode] = Field(
+        default=None,
+        description="Scales at which the detector looks at an image: `1`, `1,0.5` (faces that fill the frame), "
+        "`1,0.5,2` (and small faces on large images); default: the pack's.",
+    )
     max_wait_ms: float = Field(
         default=0, ge=0, le=1000, description="How long a batch that is not full waits for company."
     )
@@ -82,6 +87,11 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="The least that is logged."
     )
+
+    @field_validator("detect_scales", mode="before")
+    @classmethod
+    def _scales(cls, value: object) -> object:
+        return parse_scales(value) if isinstance(value, str) else value
 
     @field_validator("api_keys", mode="before")
     @classmethod

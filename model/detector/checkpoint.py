@@ -7,10 +7,15 @@ only a training needs and never unpickles anything.
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Final
 
 from model.checkpoint import CONFIG, WEIGHTS, CheckpointError, load_into, save_tensors, whole, written_whole
 from model.detector.config import ConfigError, DetectorConfig
 from model.detector.network import DetectorNetwork
+from model.runtime.pack import check_scales
+
+# Measured on the validation split: a second look, at half size, finds the faces that fill the frame (LOG.md).
+SCALES: Final = (1.0, 0.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +26,13 @@ class OperatingPoint:
         min_score: the lowest score of a face.
         nms_iou: boxes that overlap a surer one by more are dropped.
         measured: figures at this point on the validation split, by name; empty where none were measured.
+        scales: at which a picture is looked at, see `model.runtime.passes`.
     """
 
     min_score: float = 0.5
     nms_iou: float = 0.4
     measured: dict[str, float] = field(default_factory=dict)
+    scales: tuple[float, ...] = SCALES
 
 
 def save_detector(folder: Path, network: DetectorNetwork, point: OperatingPoint, *, half: bool = False) -> None:
@@ -51,7 +58,8 @@ def load_detector(path: Path) -> tuple[DetectorNetwork, OperatingPoint]:
     try:
         stored = json.loads((path / CONFIG).read_text())
         config = DetectorConfig.from_json(json.dumps(stored["network"]))
-        point = OperatingPoint(**stored["operating_point"])
+        told = stored["operating_point"]
+        point = OperatingPoint(**{**told, "scales": check_scales(tuple(told.get("scales", SCALES)))})
     except OSError as error:
         raise CheckpointError(f"no checkpoint at {path}: cannot read {CONFIG}") from error
     except (ConfigError, KeyError, TypeError, ValueError) as error:

@@ -1,20 +1,32 @@
 """Detection: every face on an image, by any SCRFD-format ONNX graph with key points.
 
-Holds the letterbox, the decoding of scores, boxes and key points, and non-maximum suppression, in numpy and OpenCV; its
-answers are those of InsightFace's own SCRFD class on the same graph at the same input size. Never decodes an image
-file, never imports onnxruntime (see `model.runtime.session`), never decides how sharp or large a face must be.
+Holds the passes over an image, the decoding of scores, boxes and key points, and non-maximum suppression, in numpy;
+with one scale, its answers are those of InsightFace's own SCRFD class on the same graph at the same input size. What a
+pass looks at is in `model.runtime.passes`. Never decodes an image file, never imports onnxruntime (see
+`model.runtime.session`), never decides how sharp or large a face must be.
 Shape suffixes: N batch; H, W height and width; C channels (three, RGB); A a stride's anchors; K faces that are kept.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Final
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from model.runtime.pack import DetectorPart, PackError
+from model.runtime.passes import (
+    CONCLUSIVE_SCORE,
+    FILLS,
+    View,
+    are_parts,
+    is_conclusive,
+    small,
+    tiles,
+    whole,
+    whole_scale,
+)
 from model.runtime.session import Session
 
 NUM_LANDMARKS: Final = 5
@@ -38,14 +50,24 @@ class Detections:
         boxes: float32 (K, 4), x1, y1, x2, y2.
         scores: float32 (K,), descending.
         landmarks: float32 (K, 5, 2), x and y of left eye, right eye, nose, left and right mouth corner (the viewer's).
+        num_views: runs of the network that the image took.
     """
 
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
     landmarks: NDArray[np.float32]
+    num_views: int = field(default=1, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def over(self, min_score: float) -> "Detections":
+        """Those of a score or more."""
+        return self.where(self.scores >= min_score)
+
+    def where(self, kept: NDArray[np.bool_]) -> "Detections":
+        """Those of a mask (K,)."""
+        return replace(self, boxes=self.boxes[kept], scores=self.scores[kept], landmarks=self.landmarks[kept])
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +104,16 @@ class Detector:
         self._levels = self._anchors()
 
     @property
+    def _size(self) -> tuple[int, int]:
+        return self.input_width, self.input_height
+
+    @property
     def min_score(self) -> float:
         """The lowest score of a face that is kept, unless a caller states another."""
         return self._part.min_score
 
     def detect(self, images: Sequence[NDArray[np.uint8]], min_score: float | None = None) -> list[Detections]:
-        """Finds the faces of images of any sizes.
+        """Finds the faces of images of any sizes, by as many passes as the scales and the first one's answers ask for.
 
         Args:
             images: uint8 (H, W, 3) RGB arrays.
@@ -97,26 +123,49 @@ class Detector:
             One `Detections` an image, in order.
         """
         threshold = self._part.min_score if min_score is None else min_score
-        step = _MAX_BATCH if self._batches else 1
-        found: list[Detections] = []
-        for start in range(0, len(images), step):
-            found += self._detect_batch(images[start : start + step], threshold)
-        return found
+        # Whether a first pass is conclusive must not depend on the score that was asked for.
+        floor = threshold if self._part.scales == (1.0,) else min(threshold, CONCLUSIVE_SCORE)
+        first = list(self._run((whole(image, *self._size) for image in images), floor))
+        again = [(number, view) for number, image in enumerate(images) for view in self._further(image, first[number])]
+        found = [[each] for each in first]
+        for (number, view), faces in zip(again, self._run((view for _, view in again), floor), strict=True):
+            if view.is_small:
+                parts = are_parts(first[number].boxes, first[number].scores, faces.boxes, faces.scores)
+                found[number][0] = found[number][0].where(~parts)
+            found[number].append(faces)
+        return [self._merged(parts, threshold) if len(parts) > 1 else parts[0].over(threshold) for parts in found]
 
-    def _detect_batch(self, images: Sequence[NDArray[np.uint8]], threshold: float) -> list[Detections]:
-        blob_NCHW = np.empty((len(images), 3, self.input_height, self.input_width), self._dtype)
-        scales = []
-        for row, image_HWC in enumerate(images):
-            canvas_HWC, scale = letterbox(image_HWC, self.input_width, self.input_height)
-            # InsightFace multiplies by the reciprocal (cv2.dnn.blobFromImage); a division rounds otherwise.
-            normal = (canvas_HWC.astype(np.float32) - np.float32(self._part.mean)) * np.float32(1.0 / self._part.std)
-            blob_NCHW[row] = normal.transpose(2, 0, 1)
-            scales.append(scale)
-        outputs = self._session.run({self._input_name: blob_NCHW})
-        return [self._decode(outputs, row, scale, threshold) for row, scale in enumerate(scales)]
+    def _further(self, image: NDArray[np.uint8], first: Detections) -> Iterator[View]:
+        """The views of an image beyond the ordinary one."""
+        for scale in self._part.scales:
+            if scale > 1:
+                yield from tiles(image, *self._size, round(scale))
+            elif scale < 1:
+                fills_px = FILLS * min(self._size) / whole_scale(image, *self._size)
+                if not is_conclusive(first.boxes, first.scores, fills_px):
+                    yield small(image, *self._size, scale)
 
-    def _decode(self, outputs: dict[str, NDArray[np.floating]], row: int, scale: float, threshold: float) -> Detections:
-        """Turns one image's outputs into faces; only anchors over the threshold are decoded, which is quick."""
+    def _merged(self, parts: Sequence[Detections], threshold: float) -> Detections:
+        """What several passes found, each face once; boxes in pixels of the image, so that passes compare."""
+        boxes, scores = (np.concatenate([getattr(part, name) for part in parts]) for name in ("boxes", "scores"))
+        keep = suppress(boxes, scores, self._part.nms_iou)
+        landmarks = np.concatenate([part.landmarks for part in parts])
+        return Detections(boxes[keep], scores[keep], landmarks[keep], num_views=len(parts)).over(threshold)
+
+    def _run(self, views: Iterable[View], threshold: float) -> Iterator[Detections]:
+        waiting = iter(views)
+        while batch := list(islice(waiting, _MAX_BATCH if self._batches else 1)):
+            blob_NCHW = np.empty((len(batch), 3, self.input_height, self.input_width), self._dtype)
+            for row, view in enumerate(batch):
+                # InsightFace multiplies by the reciprocal (cv2.dnn.blobFromImage); a division rounds otherwise.
+                centred = view.canvas.astype(np.float32) - np.float32(self._part.mean)
+                blob_NCHW[row] = (centred * np.float32(1.0 / self._part.std)).transpose(2, 0, 1)
+            outputs = self._session.run({self._input_name: blob_NCHW})
+            for row, view in enumerate(batch):
+                yield self._decode(outputs, row, view, threshold)
+
+    def _decode(self, outputs: dict[str, NDArray[np.floating]], row: int, view: View, threshold: float) -> Detections:
+        """Turns one view's outputs into faces; only anchors over the threshold are decoded, which is quick."""
         scores, boxes, landmarks = [], [], []
         for level in self._levels:
             score_A, distance_A4, points_A10 = (_of_image(outputs[name], row) for name in level.names)
@@ -132,9 +181,12 @@ class Detector:
             boxes.append(np.hstack([at_K2 - distance_K4[:, :2], at_K2 + distance_K4[:, 2:]]))
             landmarks.append(at_K2[:, None] + points_K52)
         all_scores = np.concatenate(scores).astype(np.float32, copy=False)
-        all_boxes = (np.concatenate(boxes) / scale).astype(np.float32, copy=False)
+        on_canvas = np.concatenate(boxes)
+        origin = np.array(view.origin, np.float32)
+        all_boxes = ((on_canvas - np.tile(origin, 2)) / view.scale).astype(np.float32, copy=False)
         keep = suppress(all_boxes, all_scores, self._part.nms_iou)
-        points = (np.concatenate(landmarks)[keep] / scale).astype(np.float32, copy=False)
+        keep = keep[view.counts(on_canvas[keep])]
+        points = ((np.concatenate(landmarks)[keep] - origin) / view.scale).astype(np.float32, copy=False)
         return Detections(all_boxes[keep], all_scores[keep], points)
 
     def _anchors(self) -> tuple[_Level, ...]:
@@ -147,29 +199,6 @@ class Detector:
             score, box, points = names[index :: len(strides)]
             levels.append(_Level(stride, (score, box, points), np.repeat(centres, num_anchors, axis=0)))
         return tuple(levels)
-
-
-def letterbox(image_HWC: NDArray[np.uint8], width: int, height: int) -> tuple[NDArray[np.uint8], float]:
-    """Fits an image into the top left corner of a black canvas, keeping its proportions.
-
-    Args:
-        image_HWC: uint8 (H, W, 3).
-        width: of the canvas, pixels.
-        height: of the canvas, pixels.
-
-    Returns:
-        The canvas, uint8 (height, width, 3), and its scale: canvas pixels a pixel of the image.
-    """
-    ratio = image_HWC.shape[0] / image_HWC.shape[1]
-    if ratio > height / width:
-        new_width, new_height = int(height / ratio), height
-    else:
-        new_width, new_height = width, int(width * ratio)
-    # A strip thinner than the canvas can show still has a row of pixels; OpenCV refuses an empty size.
-    new_width, new_height = max(new_width, 1), max(new_height, 1)
-    canvas = np.zeros((height, width, 3), np.uint8)
-    canvas[:new_height, :new_width] = cv2.resize(image_HWC, (new_width, new_height))
-    return canvas, new_height / image_HWC.shape[0]
 
 
 def suppress(boxes: NDArray[np.float32], scores: NDArray[np.float32], max_iou: float) -> NDArray[np.intp]:

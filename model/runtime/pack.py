@@ -8,9 +8,9 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from model.runtime.labels import Task
 
@@ -20,6 +20,38 @@ MANIFEST: Final = "pack.json"
 FORMAT: Final = 1
 
 Alignment = Literal["arcface-5pt", "box", "celeba"]
+ONE_SCALE: Final = (1.0,)
+_SMALL: Final = (0.25, 0.75)  # bounds of a scale under one
+_MOST_TILES: Final = 4
+
+
+def check_scales(scales: tuple[float, ...]) -> tuple[float, ...]:
+    """The scales at which a detector looks at a picture, as given: see `model.runtime.passes`.
+
+    Raises:
+        ValueError: unless they are 1 and beside it, each once, numbers from 0.25 to 0.75 or 2, 3 or 4.
+    """
+    others = [scale for scale in scales if scale != 1]
+    fit = all(_SMALL[0] <= scale <= _SMALL[1] or scale in range(2, _MOST_TILES + 1) for scale in others)
+    if not fit or 1 not in scales or len(set(scales)) != len(scales):
+        raise ValueError("scales are 1 and, beside it, each once, numbers from 0.25 to 0.75 or 2, 3, 4")
+    return scales
+
+
+def parse_scales(text: str) -> tuple[float, ...]:
+    """Scales as a person writes them: `1,0.5`.
+
+    Raises:
+        ValueError: as `check_scales`, and where a part is no number.
+    """
+    try:
+        scales = tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        scales = ()
+    return check_scales(scales)
+
+
+Scales = Annotated[tuple[float, ...], AfterValidator(check_scales)]
 
 
 class PackError(ValueError):
@@ -41,6 +73,8 @@ class DetectorPart(PackFile):
     """An SCRFD-format detector with key points.
 
     Its input is NCHW float32 RGB, `(pixel - mean) / std`; its outputs are scores, boxes, key points at strides 8 to 32.
+    `scales` are those at which a picture is looked at: 1 fits it into the input, 0.5 shows it half as large where the
+    first look found no sure face or one that fills the frame, 2 shows a large picture in tiles, two along its side.
     """
 
     input_width: int = Field(default=640, ge=32, multiple_of=32)
@@ -49,6 +83,11 @@ class DetectorPart(PackFile):
     std: float = Field(default=128.0, gt=0)
     min_score: float = Field(default=0.5, gt=0, lt=1)
     nms_iou: float = Field(default=0.4, gt=0, lt=1)
+    scales: Scales = ONE_SCALE
+
+    def at_scales(self, scales: tuple[float, ...]) -> "DetectorPart":
+        """The same detector, looking at pictures at other scales; `check_scales` says which there may be."""
+        return self.model_copy(update={"scales": check_scales(scales)})
 
 
 class KnownAnswer(_Part):

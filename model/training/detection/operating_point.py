@@ -18,14 +18,20 @@ MAX_FALSE_ALARMS: Final = 0.02  # a room: of all scores that are this quiet, the
 _UNHASHED = "0" * 64  # a checkpoint's network has no file with a hash; nothing compares this one
 
 
-def open_checkpoint(checkpoint: Path) -> Detector:
-    """A checkpoint as the runtime's detector, at its own operating point, run by torch.
+def open_checkpoint(checkpoint: Path, scales: tuple[float, ...] | None = None) -> Detector:
+    """A checkpoint as the runtime's detector, at its own operating point (but for `scales`, if stated), run by torch.
 
     Raises:
         CheckpointError: if it cannot be read.
     """
     network, point = load_detector(checkpoint)
-    part = DetectorPart(file=checkpoint.name, sha256=_UNHASHED, min_score=point.min_score, nms_iou=point.nms_iou)
+    part = DetectorPart(
+        file=checkpoint.name,
+        sha256=_UNHASHED,
+        min_score=point.min_score,
+        nms_iou=point.nms_iou,
+        scales=point.scales if scales is None else scales,
+    )
     return Detector(TorchSession(network), part)
 
 

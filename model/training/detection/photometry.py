@@ -31,6 +31,11 @@ def darkness(rng: np.random.Generator, pixels: Pixels, face_px: float = 0.0) -> 
     return noise(rng, np.asarray(cv2.convertScaleAbs(pixels, alpha=rng.uniform(0.15, 0.5)), np.uint8))
 
 
+def greyness_of(pixels: Pixels) -> Pixels:
+    """No colour at all: luminance (ITU-R BT.601) in all three channels."""
+    return np.asarray(cv2.transform(pixels, np.tile(_LUMA, (3, 1))), np.uint8)
+
+
 def greyness(rng: np.random.Generator, pixels: Pixels, face_px: float = 0.0) -> Pixels:  # noqa: ARG001
     """Less colour, and none at all every second time."""
     keep = 0.0 if rng.random() < 0.5 else rng.uniform(0.2, 0.9)

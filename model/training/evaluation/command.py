@@ -27,6 +27,8 @@ _TABLE_WIDTH = 150  # columns, where the output is no terminal that states its o
 @click.option("--flip/--no-flip", default=True, help="--bin, --ijb: add the mirror image's embedding.  [default: flip]")
 @click.option("--feature-norm/--no-feature-norm", default=True, help="--ijb: longer embeddings weigh more.")
 @click.option("--detector-score/--no-detector-score", default=True, help="--ijb: surer detections weigh more.")
+@click.option("--robustness", is_flag=True, help="--data: the detector by size, close-ups, rotation, blur, light too.")
+@click.option("--scales", metavar="1,0.5", help="At which the detector looks at a picture.  [default: its own]")
 @click.option("--out", type=_FOLDER, help="Folder for the report.  [default: the training run's report/, else report/]")
 @click.option("--device", type=_DEVICE, default="auto", show_default=True, help="Where the network runs.")
 @click.option("--limit", type=click.IntRange(min=1), help="--data: about so many images a set, rough figures.")
@@ -40,6 +42,8 @@ def evaluate(
     flip: bool,
     feature_norm: bool,
     detector_score: bool,
+    robustness: bool,
+    scales: str | None,
     out: Path | None,
     device: Literal["auto", "cpu", "cuda"],
     limit: int | None,
@@ -56,6 +60,7 @@ def evaluate(
     mien-train evaluate runs/nano --data ../shared/data
     mien-train evaluate runs/nano --data ../shared/data --limit 500
     mien-train evaluate nano --data ../shared/data --out /tmp/nano-report
+    mien-train evaluate runs/detector --data ../shared/data --robustness --scales 1
     mien-train evaluate runs/swinface --bin lfw.bin --bin cfp_fp.bin --ijb IJBC
     """  # noqa: D301 - click reads the backspace character, which a raw string would not hold
     try:
@@ -68,9 +73,22 @@ def evaluate(
     if data is None and not bins and not ijb:
         raise click.UsageError("say what to measure on: --data, --bin or --ijb")
     protocols = Protocols(bins, ijb, TemplateOptions(flip, feature_norm, detector_score))
-    request = Request(target, data, device, limit, batch_size, threads, protocols)
+    if robustness and data is None:
+        raise click.UsageError("--robustness is measured on the scenes in --data")
+    request = Request(
+        target, data, device, limit, batch_size, threads, protocols, robustness, _scales(scales) if scales else None
+    )
     report, folder = _write(request, out)
     _show(report, folder)
+
+
+def _scales(text: str) -> tuple[float, ...]:
+    from model.runtime.pack import parse_scales
+
+    try:
+        return parse_scales(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--scales") from error
 
 
 def _write(request: "Request", out: Path | None) -> tuple["EvaluationReport", Path]:

@@ -15,8 +15,10 @@ from model.checkpoint import CONFIG, CheckpointError
 from model.runtime.detection import Detector
 from model.runtime.pack import MANIFEST, PackError, find_pack, read_pack, verify_pack
 from model.training.dataset import DataError
+from model.training.detection.conditions import conditions
 from model.training.detection.evaluate import evaluate_on
 from model.training.detection.operating_point import open_checkpoint as open_detector
+from model.training.detection.robustness import try_conditions
 from model.training.detection.scenes import read_scenes
 from model.training.evaluation.protocols import Protocols, measure_protocols
 from model.training.evaluation.report import EvaluationReport
@@ -30,7 +32,7 @@ from model.training.evaluation.subjects import (
     open_checkpoint,
     open_on,
 )
-from model.training.evaluation.validation import BATCH_SIZE, PredictOn, evaluate_aligned
+from model.training.evaluation.validation import BATCH_SIZE, PredictOn, evaluate_aligned, progress_bars
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ class Request:
         batch_size: crops a run of the network.
         num_threads: on the CPU; 0 leaves torch's and onnxruntime's own choice.
         protocols: published verification sets to measure beside.
+        robustness: try the detector under every condition too.
+        scales: at which the detector looks at a picture; None for its own.
     """
 
     target: str
@@ -54,6 +58,8 @@ class Request:
     batch_size: int = BATCH_SIZE
     num_threads: int = 0
     protocols: Protocols = field(default_factory=Protocols)
+    robustness: bool = False
+    scales: tuple[float, ...] | None = None
 
     @property
     def command(self) -> str:
@@ -61,7 +67,9 @@ class Request:
         data = "" if self.data is None else f" --data {self.data}"
         protocols = f" {self.protocols.arguments}" if self.protocols else ""
         limit = "" if self.limit is None else f" --limit {self.limit}"
-        return f"mien-train evaluate {self.target}{data}{protocols}{limit}"
+        robustness = " --robustness" if self.robustness else ""
+        scales = "" if self.scales is None else f" --scales {','.join(f'{scale:g}' for scale in self.scales)}"
+        return f"mien-train evaluate {self.target}{data}{protocols}{limit}{robustness}{scales}"
 
 
 def examine(request: Request) -> EvaluationReport:
@@ -80,7 +88,7 @@ def examine(request: Request) -> EvaluationReport:
             raise SubjectError(f"{folder} is a detector's: it is measured on --data alone")
         notes = ("a detector's checkpoint runs on the CPU",) if request.device == "cuda" else ()
         report = EvaluationReport(str(folder), request.command, notes=notes)
-        return _with_detection(report, open_detector(folder), request)
+        return _with_detection(report, open_detector(folder, request.scales), request)
     return _measured(open_checkpoint(folder, request.device, request.num_threads), request)
 
 
@@ -123,7 +131,8 @@ def _examine_pack(request: Request) -> EvaluationReport:
         return report
     session = open_on(folder / pack.detector.file, request.device, request.num_threads)
     try:
-        return _with_detection(report, Detector(session, pack.detector), request)
+        part = pack.detector if request.scales is None else pack.detector.at_scales(request.scales)
+        return _with_detection(report, Detector(session, part), request)
     except DataError as error:  # the analyzer's figures stand without the detector's
         return report.extended(notes=[f"detection: {error}, left out"])
 
@@ -167,4 +176,10 @@ def _with_detection(report: EvaluationReport, detector: Detector, request: Reque
     scenes = list(read_scenes(request.data, "val"))
     # Every k-th scene keeps the mixture of photographs and rooms.
     every = 1 if request.limit is None else max(math.ceil(len(scenes) / request.limit), 1)
-    return report.extended(evaluate_on(detector, scenes[::every]).measures())
+    report = report.extended(evaluate_on(detector, scenes[::every]).measures())
+    if not request.robustness:
+        return report
+    with progress_bars() as progress:
+        bar = progress.add_task("robustness", total=len(conditions()))
+        rows = try_conditions(detector, scenes[::every], request.num_threads, lambda _: progress.advance(bar))
+    return report.extended([measure for row in rows for measure in row.measures()])

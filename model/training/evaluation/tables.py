@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from model.training.evaluation.bins import SUFFIX
+from model.training.evaluation.conditions import CONDITION, CONDITION_METRICS
 from model.training.evaluation.groups import ALL
 from model.training.evaluation.ijb.layout import NAMES
 from model.training.evaluation.report import EvaluationReport, Measure
@@ -41,6 +42,8 @@ def tables(report: EvaluationReport) -> Iterator[Table]:
     yield _overall(report)
     if any(_is_by_group(measure) for measure in report.measures):
         yield _by_group(report)
+    if any(measure.group.startswith(CONDITION) for measure in report.measures):
+        yield _by_condition(report)
 
 
 def shown(metric: str, value: float, decimals: int = 1) -> str:
@@ -82,9 +85,23 @@ def _by_group(report: EvaluationReport) -> Table:
     return table
 
 
+def _by_condition(report: EvaluationReport) -> Table:
+    table = Table("condition", title=Text(f"{report.model}: the detector by condition"), title_justify="left")
+    for heading in ("faces", *CONDITION_METRICS.values()):
+        table.add_column(heading, justify="right")
+    rows = {(row.group, row.metric): row for row in report.measures if row.group.startswith(CONDITION)}
+    for group in dict.fromkeys(group for group, _ in rows):
+        found = [rows.get((group, metric)) for metric in CONDITION_METRICS]
+        cells = ["" if row is None else shown(row.metric, row.value) for row in found]
+        table.add_row(group.removeprefix(CONDITION), str(found[0].num_samples if found[0] else ""), *cells)
+    return table
+
+
 def _is_detail(metric: str) -> bool:
     return metric.startswith(_DETAILS) and metric not in _KEPT
 
 
 def _is_by_group(measure: Measure) -> bool:
-    return measure.group != ALL and measure.metric in _BY_GROUP.get(measure.task, ())
+    if measure.group == ALL or measure.group.startswith(CONDITION):
+        return False
+    return measure.metric in _BY_GROUP.get(measure.task, ())

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model.runtime.detection import Detections, Detector, DetectorError, letterbox, suppress
+from model.runtime.detection import Detections, Detector, DetectorError, suppress
 from model.runtime.pack import PACKS_DIR, DetectorPart, find_pack, list_packs, read_pack
+from model.runtime.passes import letterbox
 from model.runtime.session import open_session
 from tests.model.runtime.scrfd_graphs import scrfd_graph
 
@@ -199,3 +200,91 @@ def test_shipped(photographs: list[Image]) -> None:
     for each in found:
         inside = (each.landmarks >= each.boxes[:, None, :2]) & (each.landmarks <= each.boxes[:, None, 2:])
         assert inside.all()
+
+
+def shipped_at(*scales: float, side: int = 640) -> Detector:
+    """The shipped detector at stated scales and input size."""
+    folder = find_pack("nano")
+    shipped = read_pack(folder).detector.at_scales(scales)
+    return Detector(
+        open_session(folder / shipped.file),
+        shipped.model_copy(update={"input_width": side, "input_height": side}),
+    )
+
+
+def close_up(astronaut: Image, share: float) -> Image:
+    """A square of the astronaut's face, whose longer side is `share` of the square's."""
+    x, y, half = 225, 115, round(130 / share / 2)
+    return np.ascontiguousarray(astronaut[max(y - half, 0) : y + half, x - half : x + half])
+
+
+@pytest.mark.parametrize("share", [0.8, 1.0, 1.1, 1.2, 1.3])
+def test_close_up(share: float, photographs: list[Image]) -> None:
+    """A face that fills the frame, and more, is found once by two scales, where it is."""
+    picture = close_up(photographs[1], share)
+    found = shipped_at(1.0, 0.5).detect([picture])[0]
+    assert found.num_views == 2
+    assert len(found) == 1
+    assert np.hypot(*(found.landmarks[0].mean(axis=0) - len(picture) / 2 - np.array([0, 5]))) < 0.12 * len(picture)
+
+
+@pytest.mark.parametrize("share", [1.0, 1.2])
+def test_second_scale(share: float, photographs: list[Image]) -> None:
+    """A face larger than any that the network's anchors reach is missed by one scale and found by two."""
+    picture = close_up(photographs[1], share)
+    assert not [
+        box for box in shipped_at(1.0, side=1280).detect([picture])[0].boxes if np.ptp(box[[1, 3]]) > 0.7 * len(picture)
+    ]
+    found = shipped_at(1.0, 0.25, side=1280).detect([picture])[0]
+    assert [box for box in found.boxes if np.ptp(box[[1, 3]]) > 0.7 * len(picture)]
+
+
+def test_conclusive_first_pass(photographs: list[Image]) -> None:
+    """A photograph of sure faces of common size takes one look, with the same answer as one scale's."""
+    both, one = shipped_at(1.0, 0.5).detect(photographs[:1])[0], shipped_at(1.0).detect(photographs[:1])[0]
+    assert both.num_views == one.num_views == 1
+    assert same(both, one)
+
+
+def test_scales_and_score(photographs: list[Image]) -> None:
+    """Which faces are over a score does not depend on the lowest score that was asked for, whatever the scales."""
+    subject = shipped_at(1.0, 0.5, 2.0)
+    for picture in (close_up(photographs[1], 1.0), photographs[0]):
+        lowest = subject.detect([picture], 0.1)[0]
+        for score in (0.3, 0.6, 0.8):
+            assert same(subject.detect([picture], score)[0], lowest.over(score))
+
+
+def test_scales_and_batches(photographs: list[Image]) -> None:
+    """Images of one call that need further looks and images that do not get what each gets alone."""
+    subject = shipped_at(1.0, 0.5)
+    images = [photographs[0], close_up(photographs[1], 1.1), photographs[1], np.zeros((50, 60, 3), np.uint8)]
+    together = subject.detect(images)
+    assert [found.num_views for found in together] == [1, 2, 1, 2]
+    for image, found in zip(images, together, strict=True):
+        alone = subject.detect([image])[0]
+        np.testing.assert_allclose(found.boxes, alone.boxes, atol=0.1)
+        np.testing.assert_allclose(found.scores, alone.scores, atol=1e-4)
+
+
+def test_tiles(photographs: list[Image]) -> None:
+    """Small faces of a large photograph, of which one look finds a part at most, are found on tiles, each once."""
+    faces = cv2.resize(photographs[0], (800, 554), interpolation=cv2.INTER_AREA)
+    large = np.full((1200, 1600, 3), 90, np.uint8)
+    large[50:604, 100:900] = faces
+    one, tiled = shipped_at(1.0).detect([large])[0], shipped_at(1.0, 2.0).detect([large])[0]
+    assert tiled.num_views > 4
+    assert len(tiled) > len(one)
+    centres = tiled.landmarks.mean(axis=1)
+    apart = np.hypot(*(centres[:, None] - centres[None]).transpose(2, 0, 1)) + np.eye(len(centres)) * 1000
+    assert apart.min() > 20
+
+
+@pytest.mark.parametrize("scales", [(1.0, 0.5), (1.0, 0.5, 2.0), (1.0, 4.0)])
+@pytest.mark.parametrize(("height", "width"), [(1, 900), (3000, 1), (3, 3), (200, 4000)])
+def test_strips_at_scales(scales: tuple[float, ...], height: int, width: int) -> None:
+    """A strip or a few pixels are looked at in every scale without an error."""
+    image = np.full((height, width, 3), 200, np.uint8)
+    assert len(detector(scrfd_graph(), min_score=0.99).detect([image])) == 1
+    looked = Detector(open_session(scrfd_graph()), part(min_score=0.999).at_scales(scales)).detect([image])[0]
+    assert looked.boxes.shape[1] == 4

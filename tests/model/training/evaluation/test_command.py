@@ -233,3 +233,31 @@ def test_half_precision_weights_are_measured_in_full_precision(tmp_path: Path) -
     half = open_checkpoint(tmp_path / "half", "cpu").predict(crops)
     assert half["embedding"].dtype == np.float32
     assert (full["embedding"] * half["embedding"]).sum(1) == pytest.approx(np.ones(3), abs=1e-3)
+
+
+def test_a_detector_is_tried_under_conditions(data: Path, tmp_path: Path) -> None:
+    """`--robustness` adds every condition to the report and a table of them, at the scales that are asked for."""
+    network = DetectorNetwork(DetectorConfig(4, (4, 4, 4, 4), (1, 1, 1, 1), 4, 1))
+    save_detector(tmp_path / "ema", network, OperatingPoint(min_score=0.9))
+    result = _run(
+        tmp_path / "ema", "--data", data, "--out", tmp_path / "report", "--limit", 3, "--robustness", "--scales", "1"
+    )
+    assert result.exit_code == 0, result.output
+    assert "the detector by condition" in result.output
+    report = read_report(tmp_path / "report" / "report.json")
+    assert report.command.endswith("--limit 3 --robustness --scales 1")
+    groups = {measure.group for measure in report.measures}
+    assert {"condition=clean", "condition=close-up, 100 %", "condition=JPEG quality 10"} <= groups
+    assert report.value("detection", "views_per_photo", "detection-val", "condition=clean") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [(["--scales", "0.5"], "scales are 1 and"), (["--robustness"], "--robustness is measured on the scenes")],
+)
+def test_conditions_that_cannot_be_tried(tmp_path: Path, options: list[str], words: str) -> None:
+    """Scales without 1, and conditions without data, are one clear line."""
+    data = ["--bin", "lfw.bin"] if "--robustness" in options else ["--data", tmp_path]
+    result = _run("nano", *data, *options)
+    assert result.exit_code == 2
+    assert words in result.output
