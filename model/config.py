@@ -61,8 +61,9 @@ SWINFACE: Final = NetworkConfig(
     ),
 )
 
-# The network that ships: what a GPU trains in minutes, and a processor core answers in some seven milliseconds. Convolutions
-# stand in for the first stage's blocks and go before the later ones': they are faster and learn from fewer faces.
+# The network that ships: what a GPU trains in minutes, and a processor core answers in some seven milliseconds.
+# Convolutions stand in for the first stage's blocks and go before the later ones': they are faster and learn from fewer
+# faces.
 NANO: Final = NetworkConfig(
     backbone=SwinConfig(
         patch_px=4,

@@ -22,7 +22,8 @@ class SwinConfig:
             of stride 2 (Xiao et al. 2021, arXiv 2106.14881), which learns from far fewer images.
         stem_blocks: residual blocks of two 3x3 convolutions that follow a `conv` stem, on the first token grid.
         conv_depths: such blocks a stage, after its patch merging and before its windows; none where it is empty. Early
-            convolutions learn from fewer images, late attention sees the whole face (Dai et al. 2021, arXiv 2106.04803).
+            convolutions learn from fewer images, late attention sees the whole face (Dai et al. 2021, arXiv
+            2106.04803).
         absolute_position: add a learnt embedding to each first token. SwinFace has none; on aligned faces it tells an
             eye's place from a mouth's, which windows that share their weights cannot.
         embed_dim: channels of the first stage, doubled by each patch merging.

@@ -1,7 +1,7 @@
 """Losses on age, over labelled rows: in years, or as ordinal ranks.
 
-Holds SwinFace's annealed loss, face_analysis_pytorch's ordinal one, a label distribution's and a robust one. Never scales a network's output to
-years (see `model.network`). Shape suffixes: B batch; K ranks.
+Holds SwinFace's annealed loss, face_analysis_pytorch's ordinal one, a label distribution's and a robust one.
+Never scales a network's output to years (see `model.network`). Shape suffixes: B batch; K ranks or years.
 """
 
 import torch
@@ -71,7 +71,7 @@ def age_distribution(
     """Label distribution learning with the expectation's distance (Gao et al. 2018, IJCAI, "DLDL-v2", eq. 3 to 6).
 
     The target is a normal distribution around the age, cut off at the first and the last year: labels of age are no
-    surer than that, and a neighbouring year is nearly right. Its entropy is subtracted, so that a perfect answer costs 0.
+    surer than that, and a neighbouring year is nearly right. Its entropy is subtracted: a perfect answer costs 0.
 
     Args:
         logits_BK: float (B, K), of the years 0 to K - 1; an age beyond counts as the last.
@@ -82,7 +82,9 @@ def age_distribution(
     logits_BK = at_least_float32(logits_BK)
     labelled_B = ~torch.isnan(age_B)
     years_K = torch.arange(logits_BK.shape[1], dtype=logits_BK.dtype, device=logits_BK.device)
-    target_B = torch.where(labelled_B, age_B, torch.zeros_like(age_B)).to(logits_BK.dtype).clamp(0, float(len(years_K) - 1))
+    target_B = (
+        torch.where(labelled_B, age_B, torch.zeros_like(age_B)).to(logits_BK.dtype).clamp(0, float(len(years_K) - 1))
+    )
     target_BK = torch.softmax(-((years_K - target_B[:, None]) ** 2) / (2 * sigma_years**2), 1)
     log_BK = F.log_softmax(logits_BK, 1)
     divergence_B = F.kl_div(log_BK, target_BK, reduction="none").sum(1)

@@ -59,7 +59,7 @@ class TeacherProjection(nn.Module):
 
 
 def answer_divergence(logits: Tensor, taught: Tensor) -> Tensor:
-    """Mean Kullback-Leibler divergence of the student's distributions from a teacher's (Hinton et al. 2015, 1503.02531).
+    """Mean Kullback-Leibler divergence of a student's distributions from a teacher's (Hinton et al. 2015, 1503.02531).
 
     On the very images that the teacher was shown, augmented and mixed, and at temperature 1: a patient and consistent
     teacher (Beyer et al. 2022, arXiv 2106.05237). Every row counts, whatever labels it carries.

@@ -218,7 +218,9 @@ class _Draws:
 
     def chance(self, probability: float) -> Tensor:
         """Bool (B,)."""
-        return (torch.rand(len(self._images), generator=self._generator) < probability).to(self._images.device, non_blocking=True)
+        return (torch.rand(len(self._images), generator=self._generator) < probability).to(
+            self._images.device, non_blocking=True
+        )
 
     def chosen(self, probability: float) -> Tensor:
         """Which crops, int64 (fewer than B or B,): counted on the CPU, so that no GPU is waited for."""
@@ -227,7 +229,9 @@ class _Draws:
 
     def tints(self) -> Tensor:
         """Uniform in -1 to 1, one a crop and channel, (B, 3, 1, 1)."""
-        return (torch.rand(len(self._images), 3, 1, 1, generator=self._generator) * 2 - 1).to(self._images, non_blocking=True)
+        return (torch.rand(len(self._images), 3, 1, 1, generator=self._generator) * 2 - 1).to(
+            self._images, non_blocking=True
+        )
 
     def normal(self, like: Tensor) -> Tensor:
         """Standard normal in another tensor's shape; drawn on its device, of a seed that is drawn on the CPU.

@@ -36,8 +36,8 @@ _ANSWER: Final = {"teacher": "embedding", "relation": "embedding", "margin": "em
 class LossWeights:
     """How much each loss counts; 0 leaves one out, and so does a network that does not answer what it judges.
 
-    `distilled` (each task's divergence, weighed as the task's own loss) and `distilled_embedding` need a training that is
-    given a network to distil.
+    `distilled` (each task's divergence, weighed as the task's own loss) and `distilled_embedding` need a training that
+    is given a network to distil.
     """
 
     teacher: float = 8.0

@@ -44,8 +44,8 @@ _ALONE = World()
 class TrainingState:
     """What a training is between two steps.
 
-    `step` counts the steps done; `alignment` is that of its crops; `distilled_from` is the SHA-256 of the weights that are
-    distilled.
+    `step` counts the steps done; `alignment` is that of its crops; `distilled_from` is the SHA-256 of the weights that
+    are distilled.
     """
 
     network: MultiTaskNetwork

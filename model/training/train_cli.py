@@ -25,7 +25,9 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
     default=None,
     help="Start from a checkpoint's weights, e.g. runs/nano/ema; or a ConvNeXt's trunk from Meta's or timm's file.",
 )
-@click.option("--distil", type=_FOLDER, default=None, help="Learn from this checkpoint's answers, too, e.g. runs/wide/ema.")
+@click.option(
+    "--distil", type=_FOLDER, default=None, help="Learn from this checkpoint's answers, too, e.g. runs/wide/ema."
+)
 @click.option("--cache", type=_FOLDER, default=None, help="Keep decoded pixels here; later starts are then quick.")
 @click.option("--validate/--no-validate", default=True, help="Evaluate at the end.  [default: validate]")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change the recipe; may be repeated.")

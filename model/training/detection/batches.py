@@ -85,7 +85,9 @@ class _Drawn(Dataset[Batch]):
 class BatchReader:
     """Draws the next steps' batches while the training computes. Use it as a context manager."""
 
-    def __init__(self, compositor: Compositor, config: CanvasConfig, num_workers: int = 0, pinned: bool = False) -> None:
+    def __init__(
+        self, compositor: Compositor, config: CanvasConfig, num_workers: int = 0, pinned: bool = False
+    ) -> None:
         """Takes what batches are made of.
 
         Args:

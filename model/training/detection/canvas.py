@@ -98,7 +98,7 @@ def labelled(
 
 
 def backdrop(rng: np.random.Generator, scene: Scene, size: tuple[int, int]) -> Canvas:
-    """Draws a part of a scene that covers the whole canvas, but for corners where it lies askew, and keeps its faces."""
+    """Draws a part of a scene that covers the canvas, but for corners where it lies askew, and keeps its faces."""
     height, width = scene.pixels.shape[:2]
     scale = max(size[0] / width, size[1] / height) * log_uniform(rng, 1.0, 2.5)
     # The scene's centre lies where the canvas is still covered to all edges.

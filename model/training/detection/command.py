@@ -17,9 +17,7 @@ from model.training.overrides import override
 from model.training.run_folder import EMA, has_state
 
 
-def train_detector(
-    data: Path, out: Path, overrides: dict[str, str], resume: bool, init: Path | None = None
-) -> None:
+def train_detector(data: Path, out: Path, overrides: dict[str, str], resume: bool, init: Path | None = None) -> None:
     """Trains a detector.
 
     Args:

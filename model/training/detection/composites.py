@@ -62,7 +62,9 @@ class Compositor:
             drawn = self._composite(rng, size, int(rng.integers(1, 8)) if kind == 2 else 0)
         _cover_faces(rng, drawn)
         sides = (drawn.boxes[:, 2:] - drawn.boxes[:, :2]).max(axis=1, initial=0)
-        return Canvas(disturb(rng, drawn.pixels, float(sides.max(initial=0))), drawn.boxes, drawn.landmarks, drawn.ignored)
+        return Canvas(
+            disturb(rng, drawn.pixels, float(sides.max(initial=0))), drawn.boxes, drawn.landmarks, drawn.ignored
+        )
 
     def _face_scene(self, rng: np.random.Generator) -> Scene:
         group = self._crops if rng.random() < 0.2 else self._photos

@@ -1,7 +1,7 @@
 """Photometry: what cameras, light, compression and age do to an image without moving a pixel.
 
-Each function takes a generator, uint8 (H, W, 3) RGB pixels and the side of the largest face on them, in pixels, and gives
-new pixels. Never moves a label.
+Each function takes a generator, uint8 (H, W, 3) RGB pixels and the side of the largest face on them, in pixels, and
+gives new pixels. Never moves a label.
 """
 
 from collections.abc import Callable
@@ -44,9 +44,11 @@ def greyness(rng: np.random.Generator, pixels: Pixels, face_px: float = 0.0) -> 
 
 
 def blur(rng: np.random.Generator, pixels: Pixels, face_px: float = 0.0) -> Pixels:
-    """A lens out of focus: by up to 7 % of the face's side, for what a blur hides goes by the face and not by the pixel."""
+    """A lens out of focus, by up to 7 % of the face's side: what a blur hides goes by the face and not by the pixel."""
     widest = max(2.0, _WIDEST_BLUR * face_px)
-    return np.asarray(cv2.GaussianBlur(pixels, (0, 0), float(np.exp(rng.uniform(np.log(0.5), np.log(widest))))), np.uint8)
+    return np.asarray(
+        cv2.GaussianBlur(pixels, (0, 0), float(np.exp(rng.uniform(np.log(0.5), np.log(widest))))), np.uint8
+    )
 
 
 def coarseness(rng: np.random.Generator, pixels: Pixels, face_px: float = 0.0) -> Pixels:  # noqa: ARG001

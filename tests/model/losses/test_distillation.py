@@ -83,7 +83,7 @@ def test_answer_divergence_is_the_plain_formula() -> None:
 
 
 def test_the_same_answers_cost_nothing() -> None:
-    """Equal distributions diverge by nothing; embeddings of one direction are no distance apart, whatever their norm."""
+    """Equal distributions diverge by nothing; embeddings of one direction are no distance apart, at any norm."""
     taught = torch.randn(5, 7)
     assert answer_divergence(taught + 3, taught).item() < 1e-6
     assert embedding_distance(4 * taught, taught).item() < 1e-6

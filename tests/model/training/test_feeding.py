@@ -61,7 +61,10 @@ def test_resident_crops_are_the_mixtures(mixture: Mixture) -> None:
     """Crops that lie on the device give the batches that are stacked in memory; labels come along."""
     config = FeedConfig(AugmentationConfig(), 112, "symmetric", seed=5)
     sampler = MixedSampler(mixture.sizes, ROWS, 5)
-    plain, resident = Feeder(mixture, sampler, config, CPU), Feeder(mixture, sampler, config, CPU, ResidentCrops(mixture, CPU))
+    plain, resident = (
+        Feeder(mixture, sampler, config, CPU),
+        Feeder(mixture, sampler, config, CPU, ResidentCrops(mixture, CPU)),
+    )
     for number in (0, 3):
         (images, batch), (theirs, other) = plain.feed(number), resident.feed(number)
         assert torch.equal(images, theirs)

@@ -36,7 +36,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_training_distils_and_goes_on_so(data: Path, checkpoint: Path, tmp_path: Path) -> None:
-    """Both distilled losses are logged and fall, the teacher's hash is kept, and a resumed run needs the same teacher."""
+    """Both distilled losses are logged and fall, and a resumed run needs the same teacher."""
     recipe = tiny_recipe(total_steps="12", **{"losses.distilled": "5", "losses.distilled_embedding": "20"})
     assert train_analyzer(recipe, data, tmp_path, distil=checkpoint)
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
@@ -76,7 +76,7 @@ def test_a_teacher_is_read_frozen(checkpoint: Path) -> None:
     ],
 )
 def test_other_forms_are_refused(changes: dict[str, object], said: str | None) -> None:
-    """A teacher that answers a shared task in another form is one clear line; one that shares some tasks alone is fine."""
+    """A teacher that answers a shared task in another form is one clear line; one that shares a few is fine."""
     teacher = replace(_STUDENT, **changes)  # type: ignore[arg-type]
     if said is None:
         refuse_other_forms(teacher, _STUDENT)

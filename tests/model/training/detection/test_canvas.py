@@ -38,7 +38,7 @@ def test_behind() -> None:
 
 
 def test_backdrop() -> None:
-    """A backdrop covers the whole canvas with its scene, at any shape; now and then it lies askew and leaves corners."""
+    """A backdrop covers the canvas with its scene, at any shape; now and then it lies askew and leaves corners."""
     white = draw_heads("room", (90, 60), [])
     white.pixels[:] = 255
     askew = 0
