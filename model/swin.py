@@ -1,8 +1,8 @@
 """The shared backbone: timm's Swin Transformer, walked stage by stage so that its feature maps can be tapped.
 
 Holds the walk, a stem of convolutions and residual blocks of them; the windows' blocks are timm's (Apache-2.0, after
-Microsoft's Swin, MIT). Never pools, fuses or norms what it taps. Shape suffixes: B batch; C channels; H, W grid height and width
-(pixels or tokens).
+Microsoft's Swin, MIT). Never pools, fuses or norms what it taps. Shape suffixes: B batch; C channels; H, W grid height
+and width (pixels or tokens).
 """
 
 from itertools import pairwise

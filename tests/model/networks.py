@@ -36,6 +36,10 @@ TINY: Final[NetworkConfig] = replace(
     recognition_maps=2,
     fc_dim=8,
     dropout=0.1,
+    age_form="years",
+    num_age_ranks=100,
+    age_offset_years=33.0,
+    age_scale_years=20.0,
 )
 
 # The published networks at a size that a test can train: the same parts, a few channels.

@@ -1,9 +1,11 @@
 """Tests of model.analyzer."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from model.analyzer import Analyzer, normalise
+from model.analyzer import Analyzer, expected_years, normalise
 from model.network import MultiTaskNetwork
 from tests.model.networks import SMALL_FAER_ATTRIBUTES, SMALL_FAER_EXPRESSION, TINY, small_iresnet
 
@@ -46,6 +48,19 @@ def test_answers_the_pack_contract(analyzer: Analyzer) -> None:
 def test_embeddings_have_unit_length(analyzer: Analyzer) -> None:
     """Each embedding is L2-normalised."""
     torch.testing.assert_close(analyzer(_crops(3))["embedding"].norm(dim=1), torch.ones(3))
+
+
+def test_a_distributions_age_is_its_expectation() -> None:
+    """With a logit a year the age is the softmax's mean, one number a face, and in proportion between two years."""
+    network = MultiTaskNetwork(replace(TINY, age_form="distribution", num_age_ranks=101)).eval()
+    crops = _crops(3)
+    logits = network(normalise(crops))["age"]
+    assert logits.shape == (3, 101)
+    years = (torch.softmax(logits, 1) * torch.arange(101.0)).sum(1)
+    torch.testing.assert_close(Analyzer(network).eval()(crops)["age"], years)
+    sure = torch.full((1, 101), -1e4)
+    sure[0, 30], sure[0, 31] = 0.0, 0.0
+    torch.testing.assert_close(expected_years(sure), torch.tensor([30.5]))
 
 
 @pytest.mark.parametrize("task", ["expression", "gender", "race"])

@@ -104,10 +104,10 @@ def test_rows_do_not_see_each_other(batch: int) -> None:
 
 
 def test_nano_fits_its_budget() -> None:
-    """The shipped network takes 0.3 to 0.7 GFLOP a face and under 8 MB in half precision."""
+    """The shipped network takes 0.3 to 1.0 GFLOP a face and under 10 MB in half precision."""
     network = MultiTaskNetwork(NANO)
-    assert 0.3 < _gflop(network) < 0.7
-    assert 2 * network.num_parameters() < 8e6
+    assert 0.3 < _gflop(network) < 1.0
+    assert 2 * network.num_parameters() < 10e6
 
 
 def test_swinface_is_the_published_size() -> None:

@@ -36,6 +36,25 @@ def test_taps_stand_before_the_blocks_and_the_norm() -> None:
     torch.testing.assert_close(whole.norm(last.permute(0, 2, 3, 1)), whole.forward_features(images_BCHW))
 
 
+def test_convolutions_come_before_a_stages_windows() -> None:
+    """Residual blocks follow a stage's patch merging; the tap is what comes out of them, and other stages have none."""
+    torch.manual_seed(0)
+    backbone = SwinBackbone(replace(TINY_TRUNK, conv_depths=(0, 2))).eval()
+    assert [len(cast("nn.Sequential", blocks)) for blocks in backbone.convs] == [0, 2]
+    images_BCHW = torch.randn(2, 3, 112, 112)
+    merged, _ = backbone(images_BCHW)
+    assert backbone.position is not None
+    x_BHWC = backbone.patch_embed(images_BCHW) + backbone.position
+    x_BHWC = backbone.layers[1].downsample(backbone.layers[0].blocks(x_BHWC))  # type: ignore[operator, union-attr]
+    torch.testing.assert_close(merged, backbone.convs[1](x_BHWC.permute(0, 3, 1, 2)))
+
+
+def test_convolutions_name_every_stage_or_none() -> None:
+    """A list that is shorter than the stages is refused."""
+    with pytest.raises(ValueError, match="conv_depths must name the stages that depths names, or none"):
+        replace(TINY_TRUNK, conv_depths=(1,))
+
+
 @pytest.mark.parametrize("stem", ["patch", "conv"])
 def test_every_parameter_is_used(stem: Literal["patch", "conv"]) -> None:
     """Each of the backbone's parameters gets a gradient, whatever the stem: nothing of timm's lies idle."""

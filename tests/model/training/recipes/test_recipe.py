@@ -40,8 +40,11 @@ def test_the_peak_scales_with_a_steps_rows() -> None:
         ({"rows": {"a": 0}}, "rows must name a set"),
         ({"total_steps": 0}, "either total_steps or epochs"),
         ({"accumulation": 0}, "accumulation must be 1"),
-        ({"forms": LossForms(age="ordinal")}, "forms.age=ordinal does not fit network.age_form=years"),
-        ({"forms": LossForms(attributes="focal")}, "forms.attributes=focal does not fit network.attribute_form=pairs"),
+        ({"forms": LossForms(age="ordinal")}, "forms.age=ordinal does not fit network.age_form=distribution"),
+        (
+            {"forms": LossForms(age="distribution", attributes="focal")},
+            "forms.attributes=focal does not fit network.attribute_form=pairs",
+        ),
         ({"margin": MarginConfig(kind="sphereface")}, r"margin: SphereFace's margins are \(m, 0, 0\)"),
         ({"margin": MarginConfig(sample_rate=2.0)}, "margin: sample_rate is above 0 to 1, not 2.0"),
         ({"margin": MarginConfig(margins=(-1.0, 0.0, 0.0))}, "margin: "),

@@ -3,11 +3,21 @@
 import pytest
 from click.testing import CliRunner
 
-from model.config import FAER_ATTRIBUTES, FAER_EXPRESSION, NANO, SWINFACE, TMLFA, ConvNeXtConfig, IResNetConfig
+from model.config import (
+    FAER_ATTRIBUTES,
+    FAER_EXPRESSION,
+    NANO,
+    SWINFACE,
+    TMLFA,
+    WIDE,
+    ConvNeXtConfig,
+    IResNetConfig,
+)
 from model.training.cli import main
 from model.training.recipes.names import NAMES
 from model.training.recipes.recipe import AnalyzerRecipe
 from model.training.recipes.registry import RECIPES, expected, summary
+from model.training.teacher import refuse_other_forms
 
 MS1MV2 = 5_822_653
 
@@ -25,10 +35,13 @@ def test_each_recipe_says_what_to_expect(name: str) -> None:
     assert expected(name)
 
 
-def test_nano_is_the_default() -> None:
-    """Nano's recipe is what an empty recipe is, on the network that ships."""
-    assert RECIPES["nano"]() == AnalyzerRecipe()
-    assert AnalyzerRecipe().network == NANO
+def test_nano_and_its_teacher_differ_in_size_and_length_alone() -> None:
+    """Nano trains the network that ships, which an empty recipe has too; wide answers the same in the same forms."""
+    nano, wide = RECIPES["nano"](), RECIPES["wide"]()
+    assert nano.network == AnalyzerRecipe().network == NANO
+    assert wide.network == WIDE
+    refuse_other_forms(wide.network, nano.network)
+    assert (wide.losses, wide.rows, wide.augmentation) == (nano.losses, nano.rows, nano.augmentation)
 
 
 def test_swinface_pretraining() -> None:
