@@ -8,6 +8,7 @@ import click
 from model.training.evaluation.command import evaluate
 from model.training.explain.command import explain
 from model.training.prepare.command import prepare
+from model.training.reproduce_cli import reproduce
 from model.training.train_cli import recipes, train
 
 
@@ -24,3 +25,4 @@ main.add_command(train)
 main.add_command(recipes)
 main.add_command(evaluate)
 main.add_command(explain)
+main.add_command(reproduce)

@@ -61,7 +61,8 @@ def compressed(images_BCHW: Tensor, quality_B: Tensor) -> Tensor:
 def _steps(table: Literal["luma", "chroma"], quality_B: Tensor) -> Tensor:
     """Quantisation steps of each quality, (B, 8, 8), scaled as libjpeg does (IJG's jcparam.c)."""
     scale_B = torch.where(quality_B < 50, 5000 / quality_B, 200 - 2 * quality_B)
-    return ((_constant(table, quality_B.device) * scale_B[:, None, None] + 50) / 100).floor().clamp(1, 255)
+    steps: Tensor = (_constant(table, quality_B.device) * scale_B[:, None, None] + 50) / 100
+    return steps.floor().clamp(1, 255)
 
 
 def _coded(planes_BCHW: Tensor, steps_B88: Tensor) -> Tensor:

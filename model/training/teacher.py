@@ -49,7 +49,7 @@ def refuse_other_forms(teacher: NetworkConfig, student: NetworkConfig) -> None:
     shared = set(teacher.tasks) & set(student.tasks)
     if not shared:
         raise CheckpointError("the network to distil shares no task with this one")
-    forms = [("pixels", teacher.pixels, student.pixels)]
+    forms: list[tuple[str, object, object]] = [("pixels", teacher.pixels, student.pixels)]
     forms += [("backbone.side_px", teacher.backbone.side_px, student.backbone.side_px)]
     if "age" in shared:
         forms += [("age_form", teacher.age_form, student.age_form)]

@@ -4,6 +4,7 @@ Holds the order of things. Never holds a loss, a schedule or a file format. A st
 (seed, step) alone, so a training that is killed and resumed ends with the same weights as one that ran through.
 """
 
+import os
 from pathlib import Path
 
 import cv2
@@ -79,7 +80,7 @@ def run_training(
     with (
         stopping() as stopped,
         Logbook(out, state.step, recipe.total_steps) as logbook,
-        BatchReader(compositor, recipe.canvas, recipe.num_workers, device.type == "cuda") as reader,
+        BatchReader(compositor, recipe.canvas, _num_workers(recipe, device), device.type == "cuda") as reader,
     ):
         count = sum(parameter.numel() for parameter in state.network.parameters())
         logbook.say(f"detector: {count:,} parameters, {len(scenes):,} scenes, on {device}, from step {state.step}")
@@ -87,6 +88,12 @@ def run_training(
         done = state.step >= recipe.total_steps
         logbook.say(f"{'done' if done else 'stopped'} at step {state.step}: {out / EMA}")
     return done
+
+
+def _num_workers(recipe: DetectorRecipe, device: torch.device) -> int:
+    if recipe.num_workers >= 0:
+        return recipe.num_workers
+    return max(len(os.sched_getaffinity(0)) - 2, 1) if device.type == "cuda" else 0
 
 
 def _run(training: DetectorTraining, out: Path, logbook: Logbook, stopped: list[int]) -> None:

@@ -60,7 +60,8 @@ class DetectorRecipe:
         ema_decay: of the averaged weights.
         device: `auto` takes CUDA where there is one.
         num_threads: torch's on the CPU; 0 leaves them as they are.
-        num_workers: processes that draw canvases ahead; 0 for one thread, which is enough where a CPU trains.
+        num_workers: processes that draw canvases ahead; 0 for one thread, which is enough where a CPU trains; -1 takes
+            that on a CPU, and beside a GPU all cores but two.
         save_every: steps between checkpoints.
         log_every: steps between log rows.
     """
@@ -78,7 +79,7 @@ class DetectorRecipe:
     ema_decay: float = 0.9995
     device: Literal["auto", "cpu", "cuda"] = "auto"
     num_threads: int = 0
-    num_workers: int = 0
+    num_workers: int = -1
     save_every: int = 200
     log_every: int = 20
 
