@@ -1,0 +1,146 @@
+"""Calibration of probabilities: what all validation sets together say of each task's temperature.
+
+Holds the gathering of answers over sets, the figures before and after a temperature, and the bins of the reliability
+diagrams. Never runs a network and never changes one; the fit itself is in `temperature`.
+Shape suffixes: N faces; C classes, or attributes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.runtime.labels import Task
+from model.training.dataset import FaceTable
+from model.training.evaluation.classification import CalibrationBins, calibration_bins, sureness
+from model.training.evaluation.report import Measure, Reliability
+from model.training.evaluation.temperature import (
+    MIN_ROWS,
+    NUM_FOLDS,
+    Fit,
+    Judged,
+    Temperature,
+    cross_fit,
+    logits_of,
+)
+
+Temperatures = Mapping[str, Temperature]
+Stage = Literal["before", "after"]
+TEMPERED: Final[tuple[Task, ...]] = ("gender", "race", "expression", "attributes")
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """One task's answers, set by set."""
+
+    parts: list[Judged] = field(default_factory=list)
+    datasets: list[str] = field(default_factory=list)
+
+    def whole(self) -> Judged:
+        """All sets as one."""
+        return Judged(
+            self.parts[0].kind,
+            np.concatenate([part.logits for part in self.parts]),
+            np.concatenate([part.truth for part in self.parts]),
+            np.concatenate([part.person for part in self.parts]),
+            np.concatenate([part.source for part in self.parts]),
+        )
+
+
+@dataclass(slots=True)
+class CalibrationFindings:
+    """What a calibration would do, or did."""
+
+    measures: list[Measure] = field(default_factory=list)
+    reliabilities: list[Reliability] = field(default_factory=list)
+    temperatures: dict[Task, Temperature] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+class Calibration:
+    """Gathers a model's answers over the validation sets that label a task of probabilities."""
+
+    def __init__(self, temperatures: Temperatures) -> None:
+        """A gathering of answers that were given at these temperatures; 1 where a task is absent."""
+        self._temperatures = temperatures
+        self._tasks: dict[Task, _Gathered] = {}
+        self._num_people = 0
+
+    def add(self, outputs: Mapping[str, NDArray[np.float32]], table: FaceTable) -> None:
+        """Takes a set's answers (N, ...) by task as far as the set labels them, rows as the table's."""
+        person_N = self._people(table)
+        for task in TEMPERED:
+            truth, kind = _truth(table, task)
+            known = (truth != -1).reshape(len(truth), -1).any(1)
+            if task not in outputs or not known.any():
+                continue
+            logits_NC = logits_of(kind, outputs[task][known], self._temperatures.get(task, (1.0,)))
+            gathered = self._tasks.setdefault(task, _Gathered())
+            source_N = np.full(len(logits_NC), len(gathered.parts))
+            gathered.parts.append(Judged(kind, logits_NC, truth[known], person_N[known], source_N))
+            gathered.datasets.append(table.dataset)
+
+    def measured(self) -> CalibrationFindings:
+        """Each task's temperature, and its calibration error on every set before and after one.
+
+        `before` is what the network answers without a temperature; `after` what it answers a face at a temperature
+        that was fitted on other people's alone. A task with too few labelled faces is left out with a note.
+        """
+        found = CalibrationFindings()
+        for task, gathered in self._tasks.items():
+            judged = gathered.whole()
+            if len(judged) < MIN_ROWS or len(np.unique(judged.person)) < NUM_FOLDS:
+                found.notes.append(f"{task}: {len(judged)} labelled faces are too few to fit a temperature on")
+                continue
+            fit = cross_fit(judged)
+            found.temperatures[task] = fit.temperature
+            _add_sets(found, task, gathered, fit)
+        return found
+
+    def _people(self, table: FaceTable) -> NDArray[np.int64]:
+        """Numbers that are equal for faces of one person, and over all sets' for nobody else's."""
+        alone = table.identity == -1
+        person_N = np.where(alone, len(table.identity_names) + np.arange(len(table)), table.identity) + self._num_people
+        self._num_people += len(table.identity_names) + len(table)
+        return np.asarray(person_N, np.int64)
+
+
+def _truth(table: FaceTable, task: Task) -> tuple[NDArray[np.int64], Literal["classes", "attributes"]]:
+    if task == "attributes":
+        return table.attributes.astype(np.int64), "attributes"
+    return {"gender": table.gender, "race": table.race, "expression": table.expression}[task], "classes"
+
+
+def _add_sets(found: CalibrationFindings, task: Task, gathered: _Gathered, fit: Fit) -> None:
+    start = 0
+    for part, dataset in zip(gathered.parts, gathered.datasets, strict=True):
+        after_NC = fit.probabilities[start : start + len(part)]
+        start += len(part)
+        stages: dict[Stage, NDArray[np.float64]] = {"before": part.probabilities(np.ones(1)), "after": after_NC}
+        for stage, p_NC in stages.items():
+            bins = _bins(part, p_NC)
+            found.measures.append(Measure(task, f"ece_{stage}", bins.error, dataset, len(part)))
+            if part.kind == "attributes":
+                found.measures.append(Measure(task, f"ece_mean_{stage}", part.error(p_NC), dataset, len(part)))
+            found.reliabilities.append(_reliability(task, dataset, stage, bins))
+
+
+def _bins(part: Judged, p_NC: NDArray[np.float64]) -> CalibrationBins:
+    if part.kind == "classes":
+        return calibration_bins(*sureness(p_NC, part.truth))
+    known = part.truth != -1
+    return calibration_bins(p_NC[known], part.truth[known] == 1)
+
+
+def _reliability(task: Task, dataset: str, stage: Stage, bins: CalibrationBins) -> Reliability:
+    filled = bins.weight > 0
+    return Reliability(
+        task,
+        dataset,
+        stage,
+        tuple(int(value) for value in bins.weight[filled]),
+        tuple(bins.stated[filled].tolist()),
+        tuple(bins.came_true[filled].tolist()),
+    )
