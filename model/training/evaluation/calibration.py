@@ -26,7 +26,7 @@ from model.training.evaluation.temperature import (
     logits_of,
 )
 
-Temperatures = Mapping[str, Temperature]
+Temperatures = Mapping[Task, Temperature]
 Stage = Literal["before", "after"]
 TEMPERED: Final[tuple[Task, ...]] = ("gender", "race", "expression", "attributes")
 
@@ -51,9 +51,19 @@ class _Gathered:
 
 @dataclass(slots=True)
 class CalibrationFindings:
-    """What a calibration would do, or did."""
+    """What a calibration would do, or did.
+
+    Attributes:
+        measures: the errors before and after.
+        answered: the errors of answers at `temperatures`, on the faces that these were fitted on: what a model that
+            has them is measured to have.
+        reliabilities: the bins of both stages.
+        temperatures: fitted on all faces, by task.
+        notes: what was left out and why.
+    """
 
     measures: list[Measure] = field(default_factory=list)
+    answered: list[Measure] = field(default_factory=list)
     reliabilities: list[Reliability] = field(default_factory=list)
     temperatures: dict[Task, Temperature] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -120,11 +130,16 @@ def _add_sets(found: CalibrationFindings, task: Task, gathered: _Gathered, fit: 
         start += len(part)
         stages: dict[Stage, NDArray[np.float64]] = {"before": part.probabilities(np.ones(1)), "after": after_NC}
         for stage, p_NC in stages.items():
-            bins = _bins(part, p_NC)
-            found.measures.append(Measure(task, f"ece_{stage}", bins.error, dataset, len(part)))
-            if part.kind == "attributes":
-                found.measures.append(Measure(task, f"ece_mean_{stage}", part.error(p_NC), dataset, len(part)))
-            found.reliabilities.append(_reliability(task, dataset, stage, bins))
+            found.measures += _errors(part, p_NC, task, dataset, f"_{stage}")
+            found.reliabilities.append(_reliability(task, dataset, stage, _bins(part, p_NC)))
+        found.answered += _errors(part, part.probabilities(np.array(fit.temperature)), task, dataset)
+
+
+def _errors(part: Judged, p_NC: NDArray[np.float64], task: Task, dataset: str, suffix: str = "") -> list[Measure]:
+    together = Measure(task, f"ece{suffix}", _bins(part, p_NC).error, dataset, len(part))
+    if part.kind == "classes":
+        return [together]
+    return [together, Measure(task, f"ece_mean{suffix}", part.error(p_NC), dataset, len(part))]
 
 
 def _bins(part: Judged, p_NC: NDArray[np.float64]) -> CalibrationBins:

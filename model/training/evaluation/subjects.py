@@ -5,7 +5,7 @@ Shape suffixes: N faces; S crop side; C channels; D embedding length.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
@@ -95,7 +95,7 @@ def open_checkpoint(folder: Path, device: DeviceChoice = "auto", num_threads: in
         predict,
         embed=embed if "embedding" in analyzer.tasks else None,
         unit_length=False,
-        temperatures=asdict(analyzer.temperatures),
+        temperatures={task: analyzer.temperatures.of(task) for task in analyzer.tasks},
     )
 
 
