@@ -86,7 +86,7 @@ def _method(found: Verification) -> str:
     how = found.intervals
     return (
         f"In brackets {100 * how.level:g} % intervals over {how.num_resamples:,} bootstrap samples of the "
-        f"{how.num_identities:,} people, not of pairs: where the threshold of that rate would lie on other such people, "
+        f"{how.num_identities:,} people, not of pairs: where the threshold of that rate would lie on other people, "
         "and what share of genuine and (last column) of impostor pairs this threshold would accept among them."
     )
 

@@ -204,7 +204,7 @@ def calibrate(
 
         with Stages().progress() as progress:
             if data is not None:
-                found = recalibrate(find_pack(pack), data, progress, dataset, temperatures=not no_temperatures)
+                found = recalibrate(pack, data, progress, dataset, temperatures=not no_temperatures)
             else:
                 listed = recalibrate_on_pairs(find_pack(pack), lists, progress, Photographs(images, aligned))
                 found = Recalibration(listed)

@@ -19,7 +19,7 @@ from export.staging import staged
 from export.temperature import Temperature
 from export.tempering import fit_temperatures, replaced, temper_files
 from model.runtime.labels import Task
-from model.runtime.pack import AnalyzerPart, Figure, Pack, Verification, read_pack, verify_pack
+from model.runtime.pack import AnalyzerPart, Figure, Pack, Verification, find_pack, read_pack, verify_pack
 from model.training.evaluation.examination import Request
 
 
@@ -41,7 +41,7 @@ class Recalibration:
 
 
 def recalibrate(
-    folder: Path, data: Path, progress: Progress, dataset: str = CALIBRATION_SET, *, temperatures: bool = True
+    named: str, data: Path, progress: Progress, dataset: str = CALIBRATION_SET, *, temperatures: bool = True
 ) -> Recalibration:
     """Calibrates a pack that stands on disk; its weights and embeddings stay.
 
@@ -49,7 +49,7 @@ def recalibrate(
     network too: a copy of the pack is changed, checked, and put into the old one's place.
 
     Args:
-        folder: the pack's.
+        named: the pack, by name or path, as it is to stand in the figures' commands.
         data: the folder with the parquet files.
         progress: gets a bar a set.
         dataset: the set whose pairs give the thresholds.
@@ -57,16 +57,17 @@ def recalibrate(
 
     Raises:
         ExportError: if there is nothing to calibrate, the set has too few pairs, or the pack cannot be written.
-        PackError: if the pack is unreadable or a file is not the one that it states.
+        PackError: if there is no such pack, it is unreadable, or a file is not the one that it states.
         DataError: if a set is missing or unreadable.
     """
-    folder = folder.resolve()
+    folder = find_pack(named).resolve()
     pack, found = read_pack(folder), Recalibration()
     verify_pack(folder, pack, checkpoints=temperatures)
     if "embedding" in pack.tasks:
         found.verification = calibrate(folder, pack, data, progress, dataset)
         pack = pack.model_copy(update={"verification": found.verification})
-    fitted = _fit_all(folder, pack, data, progress, found) if temperatures else {}
+    command = Request(named, data).command
+    fitted = _fit_all(folder, pack, data, progress, found, command) if temperatures else {}
     if found.verification is None and not fitted:
         raise ExportError(f"pack {pack.name} has neither embeddings nor probabilities that {data} labels")
     pack = pack.model_copy(update={"measured": replaced(pack.measured, found.figures)})
@@ -78,10 +79,9 @@ def recalibrate(
 
 
 def _fit_all(
-    folder: Path, pack: Pack, data: Path, progress: Progress, found: Recalibration
+    folder: Path, pack: Pack, data: Path, progress: Progress, found: Recalibration, command: str
 ) -> dict[str, dict[Task, Temperature]]:
     """Temperatures by the analyzer's file, noted among the findings."""
-    command = Request(str(folder), data).command
     fitted: dict[str, dict[Task, Temperature]] = {}
     for part in pack.analyzers:
         own = fit_temperatures(
