@@ -120,7 +120,7 @@ class ConfidenceCurve(_Part):
     @model_validator(mode="after")
     def _require_monotone(self) -> Self:
         if len(self.similarities) != len(self.log_ratios):
-            raise ValueError("similarities and log_ratios differ in number")
+            raise ValueError("similarities and log_ratios must be as many")
         if any(b <= a for a, b in pairwise(self.similarities)) or any(b < a for a, b in pairwise(self.log_ratios)):
             raise ValueError("similarities must rise, and log_ratios must not fall")
         return self
