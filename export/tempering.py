@@ -87,13 +87,15 @@ def temper_files(folder: Path, pack: Pack, part: AnalyzerPart, fitted: Mapping[T
         The manifest with the new hashes, temperatures and known answer.
     """
     plain = _rewrite(folder, part, fitted)
-    int8 = None if part.int8 is None else _rewrite(folder, part.int8, fitted)
+    twin = part.int8
+    if twin is not None:
+        twin = twin.model_copy(update={"sha256": _rewrite(folder, twin, fitted).sha256})
     known = part.known_answer
     answers = predict_by(open_session(folder / part.file))(known_crops(known.seed, part.side_px, 1))
     changed = part.model_copy(
         update={
             "sha256": plain.sha256,
-            "int8": int8,
+            "int8": twin,
             "temperatures": stated({**part.temperatures, **fitted}),
             "known_answer": known_answer(known.seed, {task: answers[task] for task in part.tasks}, known.tolerance),
         }

@@ -1,4 +1,4 @@
-"""Calibration of probabilities: what all validation sets together say of each task's temperature.
+"""Calibration of probabilities: what all validation sets together say of each task's temperature, and of confidence.
 
 Holds the gathering of answers over sets, the figures before and after a temperature, and the bins of the reliability
 diagrams. Never runs a network and never changes one; the fit itself is in `temperature`.
@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 
 from model.runtime.labels import Task
 from model.training.dataset import FaceTable
-from model.training.evaluation.classification import CalibrationBins, calibration_bins, sureness
+from model.training.evaluation.classification import (
+    CalibrationBins,
+    binary_calibration_errors,
+    calibration_bins,
+    sureness,
+)
+from model.training.evaluation.confidence import count_pairs, held_out_error
 from model.training.evaluation.report import Measure, Reliability
 from model.training.evaluation.temperature import (
     MIN_ROWS,
@@ -77,9 +83,12 @@ class Calibration:
         self._temperatures = temperatures
         self._tasks: dict[Task, _Gathered] = {}
         self._num_people = 0
+        self._measures: list[Measure] = []
 
     def add(self, outputs: Mapping[str, NDArray[np.float32]], table: FaceTable) -> None:
         """Takes a set's answers (N, ...) by task as far as the set labels them, rows as the table's."""
+        if "embedding" in outputs:
+            self._measures += confidence_measures(outputs["embedding"], table)
         person_N = self._people(table)
         for task in TEMPERED:
             truth, kind = _truth(table, task)
@@ -98,7 +107,7 @@ class Calibration:
         `before` is what the network answers without a temperature; `after` what it answers a face at a temperature
         that was fitted on other people's alone. A task with too few labelled faces is left out with a note.
         """
-        found = CalibrationFindings()
+        found = CalibrationFindings(list(self._measures))
         for task, gathered in self._tasks.items():
             judged = gathered.whole()
             if len(judged) < MIN_ROWS or len(np.unique(judged.person)) < NUM_FOLDS:
@@ -115,6 +124,28 @@ class Calibration:
         person_N = np.where(alone, len(table.identity_names) + np.arange(len(table)), table.identity) + self._num_people
         self._num_people += len(table.identity_names) + len(table)
         return np.asarray(person_N, np.int64)
+
+
+def attribute_calibration(probabilities_NA: NDArray[np.float32], table: FaceTable) -> list[Measure]:
+    """How far the probabilities of yes are from what came true: of all answers together, and the mean of each one's."""
+    known = table.attributes != -1
+    total = int(known.any(1).sum())
+    together = calibration_bins(probabilities_NA[known], table.attributes[known] == 1).error
+    each = float(np.nanmean(binary_calibration_errors(probabilities_NA, table.attributes)))
+    return [
+        Measure("attributes", "ece", together, table.dataset, total),
+        Measure("attributes", "ece_mean", each, table.dataset, total),
+    ]
+
+
+def confidence_measures(embeddings_ND: NDArray[np.float32], table: FaceTable) -> list[Measure]:
+    """How far the confidence of a verdict is from what comes true, on people that its curve was not drawn from."""
+    known = table.identity != -1
+    if len(np.unique(table.identity[known])) < NUM_FOLDS:
+        return []
+    counts = count_pairs(embeddings_ND[known], table.identity[known])
+    error, num_genuine = held_out_error(counts), int(counts.genuine.sum())
+    return [] if error is None else [Measure("embedding", "confidence_ece", error, table.dataset, num_genuine)]
 
 
 def _truth(table: FaceTable, task: Task) -> tuple[NDArray[np.int64], Literal["classes", "attributes"]]:

@@ -12,11 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.training.dataset import FaceTable
-from model.training.evaluation.confidence import count_pairs, held_out_error
 from model.training.evaluation.groups import ALL, groups_of
 from model.training.evaluation.pairs import PairList
 from model.training.evaluation.report import Measure, VerificationCurve
-from model.training.evaluation.temperature import NUM_FOLDS
 from model.training.evaluation.verification import (
     OperatingPoint,
     PairScores,
@@ -82,7 +80,6 @@ def measure_all_pairs(
     rate, _ = equal_error_rate(scores.impostor, scores.genuine)
     found.measures += [row for point in points for row in _point_measures(table.dataset, point)]
     found.measures.append(Measure("embedding", "eer", rate, table.dataset, len(scores.genuine)))
-    found.measures += _confidence_measures(embeddings_ND[known], table.identity[known], table.dataset, scores)
     found.curves.append(curve_of(table.dataset, ALL, scores))
     for group, inside in groups_of(table).items():
         rows = known[inside[known]]
@@ -104,16 +101,6 @@ def _point_measures(dataset: str, point: OperatingPoint) -> list[Measure]:
         Measure("embedding", f"tar_at_fmr_{name}", point.tar, dataset, point.num_genuine),
         Measure("embedding", f"threshold_at_fmr_{name}", point.threshold, dataset, point.num_impostor),
     ]
-
-
-def _confidence_measures(
-    embeddings_ND: NDArray[np.float32], identity_N: NDArray[np.int64], dataset: str, scores: PairScores
-) -> list[Measure]:
-    """How far the confidence of a verdict is from what comes true, on people that its curve was not drawn from."""
-    if len(np.unique(identity_N)) < NUM_FOLDS:
-        return []
-    error = held_out_error(count_pairs(embeddings_ND, identity_N))
-    return [] if error is None else [Measure("embedding", "confidence_ece", error, dataset, len(scores.genuine))]
 
 
 def _group_measures(dataset: str, group: str, point: OperatingPoint, scores: PairScores) -> list[Measure]:

@@ -5,7 +5,7 @@ pictures and `tables` for the terminal).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -138,14 +138,11 @@ class EvaluationReport:
         curves: Sequence[VerificationCurve] = (),
     ) -> "EvaluationReport":
         """The same with more measures, notes and curves, a detector's beside an analyzer's."""
-        return EvaluationReport(
-            self.model,
-            self.command,
-            (*self.measures, *measures),
-            self.confusions,
-            (*self.curves, *curves),
-            (*self.notes, *notes),
-            self.reliabilities,
+        return replace(
+            self,
+            measures=(*self.measures, *measures),
+            curves=(*self.curves, *curves),
+            notes=(*self.notes, *notes),
         )
 
     def to_json(self) -> str:

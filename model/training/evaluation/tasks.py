@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from model.runtime.labels import ATTRIBUTES, EXPRESSIONS, GENDERS, RACES, Task
 from model.training.dataset import FaceTable
+from model.training.evaluation.calibration import attribute_calibration
 from model.training.evaluation.classification import (
     AttributeScores,
-    binary_calibration_errors,
-    calibration_bins,
     classify,
     count,
     expected_calibration_error,
@@ -62,6 +61,7 @@ def measure_tasks(outputs: Outputs, table: FaceTable) -> tuple[list[Measure], li
         confusions.append(_age_confusion(outputs["age"], table))
     if "attributes" in asked:
         measures += _attribute_measures(outputs["attributes"], table, groups)
+        measures += attribute_calibration(outputs["attributes"], table)
     return measures, confusions
 
 
@@ -148,21 +148,8 @@ def _attribute_measures(
             ),
         ]
         if group == ALL:
-            measures += _attribute_calibration(probabilities_NA, table)
             measures += _each_attribute(scores, table.dataset)
     return measures
-
-
-def _attribute_calibration(probabilities_NA: NDArray[np.float32], table: FaceTable) -> list[Measure]:
-    """How far the probabilities of yes are from what came true: of all answers together, and each attribute's mean."""
-    known = table.attributes != -1
-    total = int(known.any(1).sum())
-    together = calibration_bins(probabilities_NA[known], table.attributes[known] == 1).error
-    errors = binary_calibration_errors(probabilities_NA, table.attributes)
-    return [
-        Measure("attributes", "ece", together, table.dataset, total),
-        Measure("attributes", "ece_mean", _mean(errors), table.dataset, total),
-    ]
 
 
 def _each_attribute(scores: AttributeScores, dataset: str) -> list[Measure]:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model.training.evaluation import intervals
-from model.training.evaluation.intervals import PointIntervals, intervals_of
+from model.training.evaluation import threshold_intervals
+from model.training.evaluation.threshold_intervals import PointIntervals, intervals_of
 from model.training.evaluation.verification import OperatingPoint, all_pairs, thresholds_at_fmr
 
 FMRS = (0.05, 0.01)
@@ -32,7 +32,7 @@ def by_hand(
 ) -> dict[str, NDArray[np.float64]]:
     """Every sample with its people standing in it as often as they were drawn; a person's copies are not compared."""
     values: dict[str, list[list[float]]] = {"threshold": [], "fmr": [], "tar": []}
-    for drawn in intervals._drawn(int(identity.max()) + 1, 200):
+    for drawn in threshold_intervals._drawn(int(identity.max()) + 1, 200):
         rows = np.concatenate([np.tile(np.flatnonzero(identity == who), times) for who, times in enumerate(drawn)])
         copy = np.concatenate([np.repeat(np.arange(times), (identity == who).sum()) for who, times in enumerate(drawn)])
         similarity = np.clip(embeddings[rows] @ embeddings[rows].T, -1, 1)
@@ -74,8 +74,8 @@ def test_more_pairs_are_taken_where_a_sample_needs_them(monkeypatch: pytest.Monk
     """However few of the hardest pairs are kept at first, the intervals are the same."""
     embeddings, identity = people(60, 4)
     _, expected = measured(embeddings, identity)
-    monkeypatch.setattr(intervals, "_LEAST_PAIRS", 10)
-    monkeypatch.setattr(intervals, "_SPARE", 0.5)
+    monkeypatch.setattr(threshold_intervals, "_LEAST_PAIRS", 10)
+    monkeypatch.setattr(threshold_intervals, "_SPARE", 0.5)
     assert measured(embeddings, identity)[1] == expected
 
 
