@@ -17,9 +17,9 @@ from export.errors import ExportError
 from model.runtime.pack import ConfidenceCurve, Intervals, Pack, Threshold, Verification
 from model.training.dataset import FaceTable, read_faces
 from model.training.evaluation.confidence import Curve, count_pairs, curve_of_scores, held_out_error, whole_curve
-from model.training.evaluation.threshold_intervals import LEVEL, NUM_RESAMPLES, PointIntervals, intervals_of
 from model.training.evaluation.subjects import open_pack
 from model.training.evaluation.temperature import NUM_FOLDS
+from model.training.evaluation.threshold_intervals import LEVEL, NUM_RESAMPLES, PointIntervals, intervals_of
 from model.training.evaluation.validation import Predict, predict_all
 from model.training.evaluation.verification import OperatingPoint, PairScores, all_pairs, thresholds_at_fmr
 

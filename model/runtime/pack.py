@@ -9,7 +9,7 @@ import json
 import os
 from itertools import pairwise
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -71,9 +71,9 @@ class AnalyzerPart(PackFile):
     labels: dict[Task, tuple[str, ...]]
     embedding_dim: int | None = Field(default=None, ge=1)
     opset: int = Field(ge=13)
-    known_answer: KnownAnswer
     # What the graph divides a task's logits by (one number; of `attributes` one for all or one each); 1 where absent.
     temperatures: dict[Task, tuple[float, ...]] = {}
+    known_answer: KnownAnswer
     int8: PackFile | None = None
     # Whose weights these are, for people, where they were imported: system, file, what is known of their training.
     origin: str | None = None
@@ -118,7 +118,7 @@ class ConfidenceCurve(_Part):
     ece: float | None = Field(default=None, ge=0, le=1)
 
     @model_validator(mode="after")
-    def _require_monotone(self) -> Self:
+    def _require_monotone(self) -> "ConfidenceCurve":
         if len(self.similarities) != len(self.log_ratios):
             raise ValueError("similarities and log_ratios must be as many")
         if any(b <= a for a, b in pairwise(self.similarities)) or any(b < a for a, b in pairwise(self.log_ratios)):
