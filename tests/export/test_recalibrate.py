@@ -51,7 +51,8 @@ def without_embedding(folder: Path) -> Path:
 
 
 def answers(folder: Path) -> dict[str, np.ndarray]:
-    return dict(predict_by(open_session(folder / "analyzer.onnx"))(known_crops(5, 112, 6)))
+    found = predict_by(open_session(folder / "analyzer.onnx"))(known_crops(5, 112, 6))
+    return {str(task): answer for task, answer in found.items()}
 
 
 def contents(folder: Path) -> dict[Path, bytes]:

@@ -37,12 +37,14 @@ def test_a_graph_answers_as_its_network_at_the_same_temperatures(
 def test_the_likeliest_answer_stays_and_its_probability_moves(graph_bytes: bytes, crops: NDArray[np.uint8]) -> None:
     """No class and no yes or no changes; probabilities of the named tasks move, and nothing of the others does."""
     before, after = answers(graph_bytes, crops), answers(with_temperatures(graph_bytes, FITTED), crops)
-    for task in ("gender", "race"):
+    of_classes: tuple[Task, ...] = ("gender", "race")
+    for task in of_classes:
         np.testing.assert_array_equal(before[task].argmax(1), after[task].argmax(1))
     np.testing.assert_array_equal(before["attributes"] > 0.5, after["attributes"] > 0.5)
     assert (after["gender"].max(1) < before["gender"].max(1)).all()
     assert (after["race"].max(1) > before["race"].max(1)).all()
-    for task in ("embedding", "age", "expression"):
+    untouched: tuple[Task, ...] = ("embedding", "age", "expression")
+    for task in untouched:
         np.testing.assert_array_equal(before[task], after[task])
 
 
