@@ -115,12 +115,14 @@ def export_checkpoint(order: Order, stages: Stages) -> Path:
         pack = _manifest(order, source, detector, twin, checked, folder, alignment)
         write_manifest(folder, pack)
         if order.data is not None:
-            with stages.stage("measuring on the validation sets", has_bars=True):
-                pack = pack.model_copy(update={"measured": (*pack.measured, *_measure(order, folder))})
+            # Thresholds and confidence first: figures are stated of them too.
             if order.calibrate and "embedding" in pack.tasks:
                 with stages.progress() as progress:
                     found = calibrate(folder, pack, order.data, progress, CALIBRATION_SET)
                 pack = pack.model_copy(update={"verification": found})
+                write_manifest(folder, pack)
+            with stages.stage("measuring on the validation sets", has_bars=True):
+                pack = pack.model_copy(update={"measured": (*pack.measured, *_measure(order, folder))})
         with stages.stage("checking the whole pack"):
             write_manifest(folder, pack)
             check_pack(folder)

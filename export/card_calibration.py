@@ -58,6 +58,13 @@ def thresholds(pack: Pack) -> str:
     lines += ["| " + " | ".join(threshold_cells(row)) + " |" for row in found.thresholds]
     if found.confidence is not None:
         lines += ["", _confidence(found.confidence.ece)]
+        elsewhere = [
+            f"{figure.value:.4f} on {figure.dataset}"
+            for figure in pack.measured
+            if figure.metric == "confidence_ece_of_pack" and figure.dataset not in found.calibrated_on.lower().split()
+        ]
+        if elsewhere:
+            lines[-1] += f" On sets that it was not fitted on: {', '.join(elsewhere)}."
     return "\n".join(lines)
 
 

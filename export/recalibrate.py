@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from rich.progress import Progress
 
@@ -21,6 +22,9 @@ from export.tempering import fit_temperatures, replaced, temper_files
 from model.runtime.labels import Task
 from model.runtime.pack import AnalyzerPart, Figure, Pack, Verification, find_pack, read_pack, verify_pack
 from model.training.evaluation.examination import Request
+
+
+_OF_THE_OLD_CURVE: Final = ("confidence_ece_of_pack",)  # `mien-train evaluate` measures it of the new one
 
 
 @dataclass(slots=True)
@@ -65,7 +69,8 @@ def recalibrate(
     verify_pack(folder, pack, checkpoints=temperatures)
     if "embedding" in pack.tasks:
         found.verification = calibrate(folder, pack, data, progress, dataset)
-        pack = pack.model_copy(update={"verification": found.verification})
+        kept = tuple(figure for figure in pack.measured if figure.metric not in _OF_THE_OLD_CURVE)
+        pack = pack.model_copy(update={"verification": found.verification, "measured": kept})
     command = Request(named, data).command
     fitted = _fit_all(folder, pack, data, progress, found, command) if temperatures else {}
     if found.verification is None and not fitted:

@@ -20,7 +20,7 @@ from model.training.evaluation.classification import (
     calibration_bins,
     sureness,
 )
-from model.training.evaluation.confidence import count_pairs, held_out_error
+from model.training.evaluation.confidence import Curve, count_pairs, error_of, held_out_error
 from model.training.evaluation.report import Measure, Reliability
 from model.training.evaluation.temperature import (
     MIN_ROWS,
@@ -78,9 +78,9 @@ class CalibrationFindings:
 class Calibration:
     """Gathers a model's answers over the validation sets that label a task of probabilities."""
 
-    def __init__(self, temperatures: Temperatures) -> None:
-        """A gathering of answers that were given at these temperatures; 1 where a task is absent."""
-        self._temperatures = temperatures
+    def __init__(self, temperatures: Temperatures, shipped: Curve | None = None) -> None:
+        """A gathering of answers at these temperatures (1 where a task is absent), of a pack with this curve."""
+        self._temperatures, self._shipped = temperatures, shipped
         self._tasks: dict[Task, _Gathered] = {}
         self._num_people = 0
         self._measures: list[Measure] = []
@@ -88,7 +88,7 @@ class Calibration:
     def add(self, outputs: Mapping[str, NDArray[np.float32]], table: FaceTable) -> None:
         """Takes a set's answers (N, ...) by task as far as the set labels them, rows as the table's."""
         if "embedding" in outputs:
-            self._measures += confidence_measures(outputs["embedding"], table)
+            self._measures += confidence_measures(outputs["embedding"], table, self._shipped)
         person_N = self._people(table)
         for task in TEMPERED:
             truth, kind = _truth(table, task)
@@ -138,14 +138,28 @@ def attribute_calibration(probabilities_NA: NDArray[np.float32], table: FaceTabl
     ]
 
 
-def confidence_measures(embeddings_ND: NDArray[np.float32], table: FaceTable) -> list[Measure]:
-    """How far the confidence of a verdict is from what comes true, on people that its curve was not drawn from."""
+def confidence_measures(
+    embeddings_ND: NDArray[np.float32], table: FaceTable, shipped: Curve | None = None
+) -> list[Measure]:
+    """How far the confidence of a verdict is from what comes true.
+
+    `confidence_ece` is that of the set's own curve on people that it was not drawn from, `confidence_ece_of_pack` that
+    of the curve that a pack states already: on another set than the pack's it tells what a user meets there.
+    """
     known = table.identity != -1
     if len(np.unique(table.identity[known])) < NUM_FOLDS:
         return []
     counts = count_pairs(embeddings_ND[known], table.identity[known])
-    error, num_genuine = held_out_error(counts), int(counts.genuine.sum())
-    return [] if error is None else [Measure("embedding", "confidence_ece", error, table.dataset, num_genuine)]
+    errors = {
+        "confidence_ece": held_out_error(counts),
+        "confidence_ece_of_pack": None if shipped is None else error_of(shipped, counts),
+    }
+    num_genuine = int(counts.genuine.sum())
+    return [
+        Measure("embedding", name, error, table.dataset, num_genuine)
+        for name, error in errors.items()
+        if error is not None
+    ]
 
 
 def _truth(table: FaceTable, task: Task) -> tuple[NDArray[np.int64], Literal["classes", "attributes"]]:

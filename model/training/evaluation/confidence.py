@@ -147,6 +147,19 @@ def held_out_error(counts: PairCounts) -> float | None:
     return calibration_bins(np.concatenate(stated), np.concatenate(came_true), np.concatenate(weight)).error
 
 
+def error_of(curve: Curve, counts: PairCounts) -> float | None:
+    """Expected calibration error of a curve on a set's pairs, genuine ones weighing as much as impostor pairs."""
+    genuine_K, impostor_K = counts.genuine.sum((0, 1)), counts.impostor.sum((0, 1))
+    if not genuine_K.sum() or not impostor_K.sum():
+        return None
+    stated = curve.probability(_centres())
+    return calibration_bins(
+        np.concatenate([stated, stated]),
+        np.repeat([True, False], _NUM_BINS),
+        np.concatenate([genuine_K / genuine_K.sum(), impostor_K / impostor_K.sum()]),
+    ).error
+
+
 def _bins(similarity: NDArray[np.float32]) -> NDArray[np.int64]:
     bins = ((similarity.astype(np.float64) + 1) * (_NUM_BINS / 2)).astype(np.int64)
     return np.minimum(bins, _NUM_BINS - 1)

@@ -19,6 +19,7 @@ from model.training.detection.evaluate import evaluate_on
 from model.training.detection.operating_point import open_checkpoint as open_detector
 from model.training.detection.scenes import read_scenes
 from model.training.evaluation.calibration import Temperatures
+from model.training.evaluation.confidence import Curve
 from model.training.evaluation.protocols import Protocols, measure_protocols
 from model.training.evaluation.report import EvaluationReport
 from model.training.evaluation.subjects import (
@@ -113,7 +114,7 @@ def _examine_pack(request: Request) -> EvaluationReport:
     subjects = PackSubjects(folder, pack, request.device, request.num_threads)
     report = EvaluationReport(subjects.name, request.command)
     if request.data is not None:
-        report = _on_sets(report, subjects.predict_on, request, subjects.temperatures)
+        report = _on_sets(report, subjects.predict_on, request, subjects.temperatures, subjects.confidence)
     if request.protocols:
         arcface = subjects.on(ARCFACE)
         if arcface is None:
@@ -147,7 +148,11 @@ def _measured(subject: Subject, request: Request) -> EvaluationReport:
 
 
 def _on_sets(
-    report: EvaluationReport, predict_on: PredictOn, request: Request, temperatures: Temperatures
+    report: EvaluationReport,
+    predict_on: PredictOn,
+    request: Request,
+    temperatures: Temperatures,
+    confidence: Curve | None = None,
 ) -> EvaluationReport:
     assert request.data is not None
     return evaluate_aligned(
@@ -158,6 +163,7 @@ def _on_sets(
         limit=request.limit,
         batch_size=request.batch_size,
         temperatures=temperatures,
+        confidence=confidence,
     )
 
 

@@ -19,6 +19,7 @@ from model.checkpoint import WEIGHTS, load_network
 from model.runtime.pack import Alignment, Pack
 from model.runtime.session import Session, SessionError, open_session
 from model.training.evaluation.calibration import Temperatures
+from model.training.evaluation.confidence import Curve
 from model.training.evaluation.embedding import Embed
 from model.training.evaluation.validation import Predict
 
@@ -132,6 +133,8 @@ class PackSubjects:
         self.name = f"{pack.name} {pack.version}"
         self._folder, self._pack, self._device, self._num_threads = folder, pack, device, num_threads
         self._opened: dict[str, Subject | None] = {}
+        curve = None if pack.verification is None else pack.verification.confidence
+        self.confidence = None if curve is None else Curve(curve.similarities, curve.log_ratios)
         self.temperatures: Temperatures = {
             task: value for part in pack.analyzers for task, value in part.temperatures.items()
         }

@@ -21,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from model.training.dataset import ALIGNMENT, DataError, FaceTable, read_faces
 from model.training.encoded_images import Images
 from model.training.evaluation.calibration import TEMPERED, Calibration, CalibrationFindings, Temperatures
+from model.training.evaluation.confidence import Curve
 from model.training.evaluation.matching import Matching, measure_all_pairs, measure_pairs
 from model.training.evaluation.pairs import PairList, few_pairs, read_pairs
 from model.training.evaluation.report import Confusion, EvaluationReport, Measure, Reliability, VerificationCurve
@@ -97,6 +98,7 @@ def evaluate_aligned(
     batch_size: int = BATCH_SIZE,
     cache: Path | None = None,
     temperatures: Temperatures | None = None,
+    confidence: Curve | None = None,
 ) -> EvaluationReport:
     """Measures all that a model answers and the sets label.
 
@@ -113,12 +115,13 @@ def evaluate_aligned(
         batch_size: crops a call of `predict`.
         cache: folder for decoded pixels, see `dataset.read_faces`.
         temperatures: those that the model's answers are given at, by task; 1 where a task is absent.
+        confidence: the curve that a pack states already.
 
     Raises:
         DataError: if the folder holds no validation set, or one is unreadable.
         EvaluationError: if an answer has the wrong length or is not finite.
     """
-    sets, found, calibration = find_measured(data), _Findings(), Calibration(temperatures or {})
+    sets, found, calibration = find_measured(data), _Findings(), Calibration(temperatures or {}, confidence)
     known = {name for name, _ in sets}
     found.notes += [f"{name}: not in {data}, left out" for name in SETS if name not in known]
     if limit is not None:

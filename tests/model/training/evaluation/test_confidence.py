@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model.training.evaluation.confidence import count_pairs, curve_of_scores, held_out_error, whole_curve
+from model.training.evaluation.confidence import (
+    Curve,
+    count_pairs,
+    curve_of_scores,
+    error_of,
+    held_out_error,
+    whole_curve,
+)
 from model.training.evaluation.verification import PairScores, all_pairs
 
 MEANS, DEVIATION = (0.5, 0.1), 0.12  # of genuine and of impostor similarities
@@ -81,3 +88,15 @@ def test_the_error_on_held_out_people_is_small_and_honest() -> None:
     assert held_out_error(count_pairs(*people(6, 2))) is None
     with pytest.raises(ValueError, match="3 people do not make 5 folds"):
         count_pairs(*people(3, 2))
+
+
+def test_a_curve_of_other_people_tells_its_error_here() -> None:
+    """A set's own curve has next to no error on it; one that takes everyone for one person is wrong half the time."""
+    counts = count_pairs(*people(120, 4))
+    own = whole_curve(counts)
+    assert own is not None
+    found = error_of(own, counts)
+    assert found is not None
+    assert found < 0.02
+    assert error_of(Curve((-1.0, 1.0), (20.0, 20.0)), counts) == pytest.approx(0.5, abs=1e-6)
+    assert error_of(own, count_pairs(*people(10, 1))) is None
