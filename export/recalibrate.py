@@ -23,7 +23,6 @@ from model.runtime.labels import Task
 from model.runtime.pack import AnalyzerPart, Figure, Pack, Verification, find_pack, read_pack, verify_pack
 from model.training.evaluation.examination import Request
 
-
 _OF_THE_OLD_CURVE: Final = ("confidence_ece_of_pack",)  # `mien-train evaluate` measures it of the new one
 
 
