@@ -24,6 +24,8 @@ from export.provenance import default_license, training_sets
 from export.record import compared, versions
 from export.sources import AnalyzerSource, DetectorSource, open_detector, place_detector, read_analyzer
 from export.staging import staged
+from export.temperature import with_temperatures
+from export.tempering import configured, fit_temperatures, stated
 from model.analyzer import Analyzer
 from model.runtime.known_answer import known_answer, known_crops
 from model.runtime.pack import Alignment, AnalyzerPart, Figure, KnownAnswer, Pack
@@ -54,7 +56,7 @@ class Order:
         allowed_use: likewise.
         trained_on: the machine, in words.
         photographs: to check on where there is no data.
-        calibrate: whether to.
+        calibrate: whether to fit temperatures and thresholds.
         force: replace a folder that is no pack.
         command: what was typed, for the manifest.
         alignment: of the crops that it was trained on; None takes what its run tells, or the five-point one.
@@ -105,17 +107,22 @@ def export_checkpoint(order: Order, stages: Stages) -> Path:
         with stages.stage("analyzer: tracing"):
             twin = Analyzer(rounded(source.network)).eval()
             (folder / ANALYZER_FILE).write_bytes(trace(twin))
+        if order.data is not None and order.calibrate:
+            with stages.stage("fitting temperatures on the validation sets", has_bars=True):
+                twin = _tempered(order.data, twin, folder, alignment, stages)
         with stages.stage("analyzer: comparing with the network"):
             checked = _check(order, source, detector, twin, folder, alignment)
         pack = _manifest(order, source, detector, twin, checked, folder, alignment)
         write_manifest(folder, pack)
         if order.data is not None:
-            with stages.stage("measuring on the validation sets", has_bars=True):
-                pack = pack.model_copy(update={"measured": (*pack.measured, *_measure(order, folder))})
+            # Thresholds and confidence first: figures are stated of them too.
             if order.calibrate and "embedding" in pack.tasks:
                 with stages.progress() as progress:
                     found = calibrate(folder, pack, order.data, progress, CALIBRATION_SET)
                 pack = pack.model_copy(update={"verification": found})
+                write_manifest(folder, pack)
+            with stages.stage("measuring on the validation sets", has_bars=True):
+                pack = pack.model_copy(update={"measured": (*pack.measured, *_measure(order, folder))})
         with stages.stage("checking the whole pack"):
             write_manifest(folder, pack)
             check_pack(folder)
@@ -130,6 +137,15 @@ def _alignment(order: Order, source: AnalyzerSource) -> Alignment:
             f"one of {', '.join(_TRAINED_ON)}"
         )
     return _TRAINED_ON[told]
+
+
+def _tempered(data: Path, twin: Analyzer, folder: Path, alignment: Alignment, stages: Stages) -> Analyzer:
+    """Writes the temperatures that the validation sets give into the graph; the twin that answers at the same."""
+    graph, before = folder / ANALYZER_FILE, {task: twin.temperatures.of(task) for task in twin.tasks}
+    with stages.progress() as progress:
+        found = fit_temperatures(graph, twin.side_px, alignment, twin.tasks, before, data, progress)
+    graph.write_bytes(with_temperatures(graph.read_bytes(), found.temperatures))
+    return Analyzer(twin.network, configured(twin.network.config, found.temperatures).temperatures).eval()
 
 
 def _check(
@@ -169,7 +185,8 @@ def _manifest(
     names = tuple(dict.fromkeys((*source.provenance.sets, *detector.sets)))
     counted = training_sets(names, order.data) if order.data is not None else ()
     runs = (*(() if source.provenance.run is None else (source.provenance.run,)), *detector.runs)
-    config = twin.network.config
+    temperatures = {task: twin.temperatures.of(task) for task in twin.tasks}
+    config = replace(twin.network.config, temperatures=twin.temperatures)
     plain = pack_file(folder, ANALYZER_FILE)
     part = AnalyzerPart(
         file=plain.file,
@@ -181,6 +198,7 @@ def _manifest(
         embedding_dim=config.embedding_dim if "embedding" in twin.tasks else None,
         opset=OPSET,
         known_answer=checked.known,
+        temperatures=stated(temperatures),
     )
     return Pack(
         name=order.name,

@@ -1,4 +1,4 @@
-"""Calibration: at which cosine similarity a pack accepts a pair, for stated false-match rates.
+"""Calibration: at which cosine similarity a pack accepts a pair, for stated false-match rates, and how surely.
 
 Holds the way from a pack's own graph and a set of identified faces to `Verification`. Never computes a rate itself (see
 `model.training.evaluation.verification`) and never calibrates on rows that were trained on.
@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from rich.progress import Progress
 
 from export.errors import ExportError
-from export.pack_writer import write_manifest
-from model.runtime.pack import Pack, Threshold, Verification, read_pack, verify_pack
+from model.runtime.pack import ConfidenceCurve, Intervals, Pack, Threshold, Verification
 from model.training.dataset import FaceTable, read_faces
+from model.training.evaluation.confidence import Curve, count_pairs, curve_of_scores, held_out_error, whole_curve
 from model.training.evaluation.subjects import open_pack
+from model.training.evaluation.temperature import NUM_FOLDS
+from model.training.evaluation.threshold_intervals import LEVEL, NUM_RESAMPLES, PointIntervals, intervals_of
 from model.training.evaluation.validation import Predict, predict_all
 from model.training.evaluation.verification import OperatingPoint, PairScores, all_pairs, thresholds_at_fmr
 
@@ -55,21 +57,6 @@ def calibrate(folder: Path, pack: Pack, data: Path, progress: Progress, dataset:
     )
 
 
-def recalibrate(folder: Path, data: Path, progress: Progress, dataset: str = CALIBRATION_SET) -> Verification:
-    """Calibrates a pack that stands on disk, and rewrites its manifest and card; its files and their hashes stay.
-
-    Raises:
-        ExportError: as `calibrate`, or if the pack cannot be written.
-        PackError: if the pack is unreadable or a file is not the one that it states.
-        DataError: if the set is missing or unreadable.
-    """
-    pack = read_pack(folder)
-    verify_pack(folder, pack)
-    found = calibrate(folder, pack, data, progress, dataset)
-    write_manifest(folder, pack.model_copy(update={"verification": found}))
-    return found
-
-
 def thresholds(
     embeddings_ND: NDArray[np.float32],
     identity_N: NDArray[np.int64],
@@ -77,7 +64,7 @@ def thresholds(
     fmrs: Sequence[float] = FMRS,
     advance: Callable[[int], None] | None = None,
 ) -> Verification:
-    """Thresholds at stated false-match rates over every pair of a set's embeddings.
+    """Thresholds at stated false-match rates over every pair of a set's embeddings, with intervals and confidence.
 
     Args:
         embeddings_ND: one a face.
@@ -90,7 +77,19 @@ def thresholds(
         ExportError: as `thresholds_of`.
     """
     scores = all_pairs(embeddings_ND, identity_N, progress=advance)
-    return thresholds_of(scores, len(embeddings_ND), calibrated_on, fmrs)
+    found = thresholds_of(scores, len(embeddings_ND), calibrated_on, fmrs)
+    kept = [row.fmr for row in found.thresholds]
+    intervals = intervals_of(
+        embeddings_ND, identity_N, scores, thresholds_at_fmr(scores.impostor, scores.genuine, kept)
+    )
+    num_identities = len(np.unique(identity_N))
+    return found.model_copy(
+        update={
+            "thresholds": tuple(_with_intervals(*each) for each in zip(found.thresholds, intervals, strict=True)),
+            "intervals": Intervals(level=LEVEL, num_resamples=NUM_RESAMPLES, num_identities=num_identities),
+            "confidence": _curve(embeddings_ND, identity_N, num_identities) or found.confidence,
+        }
+    )
 
 
 def thresholds_of(
@@ -122,6 +121,7 @@ def thresholds_of(
         num_impostor_pairs=len(scores.impostor),
         num_genuine_pairs=len(scores.genuine),
         thresholds=tuple(_threshold(point) for point in points),
+        confidence=_stated(curve_of_scores(scores), None),
     )
 
 
@@ -129,6 +129,33 @@ def _threshold(point: OperatingPoint) -> Threshold:
     if point.threshold > 1:
         raise ExportError(f"an FMR of {point.fmr:g} cannot be kept: too many impostor pairs have similarity 1")
     return Threshold(fmr=point.fmr, threshold=point.threshold, tar=point.tar)
+
+
+def _with_intervals(point: Threshold, found: PointIntervals) -> Threshold:
+    low, high = found.threshold
+    return point.model_copy(
+        update={
+            "threshold_interval": (low, min(high, 1.0)),  # a sample's may lie just above 1, where nothing is accepted
+            "fmr_interval": found.fmr,
+            "tar_interval": found.tar,
+        }
+    )
+
+
+def _curve(
+    embeddings_ND: NDArray[np.float32], identity_N: NDArray[np.int64], num_identities: int
+) -> ConfidenceCurve | None:
+    """The curve of all pairs with its error on people held out; None where there are too few people to hold any out."""
+    if num_identities < NUM_FOLDS:
+        return None
+    counts = count_pairs(embeddings_ND, identity_N)
+    return _stated(whole_curve(counts), held_out_error(counts))
+
+
+def _stated(curve: Curve | None, error: float | None) -> ConfidenceCurve | None:
+    if curve is None:
+        return None
+    return ConfidenceCurve(similarities=curve.similarities, log_ratios=curve.log_ratios, ece=error)
 
 
 def _embed(predict: Predict, table: FaceTable, rows: NDArray[np.int64], progress: Progress) -> NDArray[np.float32]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Final
 
+from export.card_calibration import STAGED, probabilities, thresholds
 from export.robustness_table import is_by_condition, robustness_table
 from model.runtime.pack import Figure, Pack, TrainingRun
 
@@ -25,7 +26,7 @@ _WHAT: Final = {
 # One value a class or attribute: they stand in a table of their own, at the end.
 _DETAILS: Final = ("recall_", "accuracy_", "balanced_accuracy_", "threshold_at_")
 _NOT_DETAILS: Final = ("recall_at_", "accuracy_10fold", "accuracy_mean", "balanced_accuracy_mean")
-_HIGHER_IS_WORSE: Final = ("mae", "bias", "fmr", "eer", "ece", "false_alarms", "fnmr")
+_HIGHER_IS_WORSE: Final = ("mae", "bias", "fmr", "eer", "ece", "confidence_ece", "false_alarms", "fnmr")
 _USE: Final = """\
 It is meant for research, teaching and trying out software on photographs whose people agreed to it: grouping pictures
 by person, comparing two photographs, statistics over many faces, and as a start for training on one's own data.
@@ -68,7 +69,8 @@ def render(pack: Pack) -> str:
         _origins(pack),
         _training(pack),
         _measured(pack),
-        _thresholds(pack),
+        probabilities(pack),
+        thresholds(pack),
         robustness_table(pack),
         _groups(pack),
         _limits(pack),
@@ -86,7 +88,7 @@ def shown(figure: Figure) -> str:
     if name.startswith("fmr_at"):
         return f"{100 * figure.value:.3f} %"
     if (
-        name.startswith(("threshold", "cosine", "ece", "false_alarms", "unmatched", "min_score"))
+        name.startswith(("threshold", "cosine", "ece", "confidence_ece", "false_alarms", "unmatched", "min_score"))
         or not 0 <= figure.value <= 1
     ):
         return f"{figure.value:.4f}"
@@ -169,7 +171,11 @@ def _duration(seconds: float) -> str:
 
 
 def _measured(pack: Pack) -> str:
-    rows = [figure for figure in pack.measured if figure.group == ALL and not _is_detail(figure)]
+    rows = [
+        figure
+        for figure in pack.measured
+        if figure.group == ALL and not _is_detail(figure) and figure.metric not in STAGED
+    ]
     if not rows:
         return "## Measured\n\nNothing was measured: the pack was exported without a validation set."
     lines = [
@@ -194,27 +200,6 @@ def _table(rows: Sequence[Figure]) -> Iterator[str]:
 
 def _commands(rows: Sequence[Figure]) -> list[str]:
     return list(dict.fromkeys(row.command for row in rows))
-
-
-def _thresholds(pack: Pack) -> str:
-    found = pack.verification
-    if found is None:
-        return (
-            ""
-            if "embedding" not in pack.tasks
-            else ("## Verification thresholds\n\nNot calibrated: `mien-export calibrate PACK --data DIR` does it.")
-        )
-    lines = [
-        "## Verification thresholds",
-        "",
-        f"Calibrated on {found.calibrated_on}: {found.num_images:,} images, {found.num_impostor_pairs:,} impostor and "
-        f"{found.num_genuine_pairs:,} genuine pairs. A pair counts as one person from the threshold on.",
-        "",
-        "| false-match rate | threshold (cosine) | genuine pairs accepted |",
-        "|---:|---:|---:|",
-    ]
-    lines += [f"| {row.fmr:g} | {row.threshold:.4f} | {100 * row.tar:.1f} % |" for row in found.thresholds]
-    return "\n".join(lines)
 
 
 def _groups(pack: Pack) -> str:

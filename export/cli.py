@@ -42,7 +42,7 @@ main.add_command(import_)
 @click.option(
     "--data", type=_FOLDER, default=None, help="Data folder to measure and calibrate on; without it, neither."
 )
-@click.option("--no-calibrate", is_flag=True, help="Do not calibrate verification thresholds.")
+@click.option("--no-calibrate", is_flag=True, help="Fit neither temperatures nor verification thresholds.")
 @click.option("--license", "license_text", default=None, help="Licence.  [default: what the training data allows]")
 @click.option("--allowed-use", default=None, help="A sentence on allowed use.  [default: as for --license]")
 @click.option("--trained-on", default=None, metavar="TEXT", help="The machine it was trained on, for the card.")
@@ -77,9 +77,9 @@ def checkpoint(
 ) -> None:
     """Makes a pack of CHECKPOINT (a checkpoint's folder or a training run's).
 
-    The graph is compared with the network at several batch sizes, on real faces and on edge inputs; thresholds are
-    calibrated on every pair of LFW's validation images; every figure of the validation sets is measured. A check that
-    fails leaves nothing behind.
+    The graph is compared with the network at several batch sizes, on real faces and on edge inputs; probabilities are
+    calibrated on the validation rows, thresholds on every pair of LFW's validation images; every figure of the
+    validation sets is measured. A check that fails leaves nothing behind.
 
     \b
     mien-export checkpoint runs/nano/ema --detector runs/detector/ema --name mine --data ../shared/data
@@ -169,10 +169,21 @@ def check(pack: str) -> None:
 )
 @click.option("--images", type=_FOLDER, default=None, help="LFW's photographs.  [default: beside pairs.txt]")
 @click.option("--aligned", is_flag=True, help="LFW's photographs are aligned crops; else the pack's detector aligns.")
+@click.option("--no-temperatures", is_flag=True, help="--data: leave the graph's probabilities as they are.")
 def calibrate(
-    pack: str, data: Path | None, dataset: str, lists: tuple[Path, ...], images: Path | None, aligned: bool
+    pack: str,
+    data: Path | None,
+    dataset: str,
+    lists: tuple[Path, ...],
+    images: Path | None,
+    aligned: bool,
+    no_temperatures: bool,
 ) -> None:
-    """Calibrates the verification thresholds of PACK (a name or a path) anew, and rewrites its manifest and card.
+    """Calibrates PACK (a name or a path) anew.
+
+    Verification thresholds, their intervals and the confidence curve come of the pairs of --set, or of listed --pairs.
+    With --data each task's temperature is fitted too, on the validation rows that label it, and written into the
+    graph: probabilities then mean what they say, and the likeliest answer stays what it was.
 
     \b
     mien-export calibrate packs/mine --data ../shared/data
@@ -184,19 +195,17 @@ def calibrate(
     if data is not None and (images is not None or aligned):
         raise click.UsageError("--images and --aligned go with --pairs")
     with one_line(), interruptible():
-        from export.calibrate import recalibrate
+        from export.calibration_table import show
         from export.listed_pairs import Photographs
         from export.pair_calibration import recalibrate_on_pairs
         from export.progress import Stages
+        from export.recalibrate import Recalibration, recalibrate
         from model.runtime.pack import find_pack
 
         with Stages().progress() as progress:
             if data is not None:
-                found = recalibrate(find_pack(pack), data, progress, dataset)
+                found = recalibrate(pack, data, progress, dataset, temperatures=not no_temperatures)
             else:
-                found = recalibrate_on_pairs(find_pack(pack), lists, progress, Photographs(images, aligned))
-    title = f"{found.num_impostor_pairs:,} impostor and {found.num_genuine_pairs:,} genuine pairs"
-    table = Table("false-match rate", "threshold", "genuine pairs accepted", title=title, title_justify="left")
-    for row in found.thresholds:
-        table.add_row(f"{row.fmr:g}", f"{row.threshold:.4f}", f"{100 * row.tar:.1f} %")
-    Console().print(table)
+                listed = recalibrate_on_pairs(find_pack(pack), lists, progress, Photographs(images, aligned))
+                found = Recalibration(listed)
+        show(found)

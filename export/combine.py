@@ -159,6 +159,7 @@ def _place(choice: Choice, part: AnalyzerPart, folder: Path, taken: Sequence[str
             "tasks": kept,
             "labels": {task: names for task, names in part.labels.items() if task in kept},
             "embedding_dim": part.embedding_dim if "embedding" in kept else None,
+            "temperatures": {task: value for task, value in part.temperatures.items() if task in kept},
             "known_answer": known.model_copy(update={"outputs": {task: known.outputs[task] for task in kept}}),
             "origin": part.origin or f"{part.file} of the pack {choice.pack.name} {choice.pack.version}",
         }

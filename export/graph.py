@@ -20,7 +20,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.check import INPUT, TRACED_BATCH, Answers, Predict
 from export.errors import ExportError
+from export.temperature import with_temperatures
 from model.analyzer import Analyzer
+from model.network_config import Temperatures
+from model.runtime.labels import Task
 
 OPSET: Final = 20  # the first with Gelu as one operator; onnxruntime knows it since 1.17
 _BATCH_AXIS: Final = "N"
@@ -32,7 +35,8 @@ def trace(analyzer: Analyzer) -> bytes:
     """Turns an analyzer into ONNX: input `images` uint8 (N, S, S, 3), one named output a task, N dynamic.
 
     Matrices and kernels that half precision holds exactly are stored in it and cast back to float32 by the graph;
-    onnxruntime folds these casts when it loads the file, so they cost nothing in a run.
+    onnxruntime folds these casts when it loads the file, so they cost nothing in a run. Temperatures stand in it as
+    initialisers of their own (see `export.temperature`), so that another fit needs no trace.
 
     Args:
         analyzer: in evaluation mode; its weights rounded by `export.precision.rounded`, else they stay in float32.
@@ -43,12 +47,13 @@ def trace(analyzer: Analyzer) -> bytes:
     Raises:
         ExportError: if the network cannot be traced with a dynamic batch.
     """
-    _use_plain_attention(analyzer)
+    plain = Analyzer(analyzer.network, Temperatures()).eval()
+    _use_plain_attention(plain)
     sample_NSSC = torch.zeros((TRACED_BATCH, analyzer.side_px, analyzer.side_px, 3), dtype=torch.uint8)
     try:
         with quiet(), torch.inference_mode(False), torch.no_grad():
             program = torch.onnx.export(
-                analyzer,
+                plain,
                 (sample_NSSC,),
                 dynamo=True,
                 input_names=[INPUT],
@@ -67,8 +72,12 @@ def trace(analyzer: Analyzer) -> bytes:
     _drop_empty_pads(model.graph)
     store_as_half(model.graph)
     anonymise(model)
-    onnx.checker.check_model(model, full_check=True)
-    return bytes(model.SerializeToString(deterministic=True))
+    return with_temperatures(model.SerializeToString(), _temperatures(analyzer))
+
+
+def _temperatures(analyzer: Analyzer) -> dict[Task, tuple[float, ...]]:
+    found = {task: analyzer.temperatures.of(task) for task in analyzer.tasks}
+    return {task: value for task, value in found.items() if set(value) != {1.0}}
 
 
 def predict_with(analyzer: Analyzer) -> Predict:

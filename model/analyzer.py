@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.network import MultiTaskNetwork
-from model.network_config import Pixels
+from model.network_config import Pixels, Temperatures
 from model.runtime.labels import Task
 
 # Mean and standard deviation of each channel of pixels in 0 to 1: ImageNet's, as every ImageNet network has them.
@@ -39,11 +39,14 @@ class Analyzer(nn.Module):
     Attributes:
         tasks: what it answers, in the order of its outputs.
         side_px: the side of the crops that it takes.
+        temperatures: what the logits are divided by.
     """
 
-    def __init__(self, network: MultiTaskNetwork) -> None:
+    def __init__(self, network: MultiTaskNetwork, temperatures: Temperatures | None = None) -> None:
+        """An analyzer of a network, at its configuration's temperatures or at others."""
         super().__init__()
         self.network = network
+        self.temperatures = network.config.temperatures if temperatures is None else temperatures
         self.tasks: tuple[Task, ...] = network.config.tasks
         self.side_px = network.config.backbone.side_px
 
@@ -63,7 +66,7 @@ class Analyzer(nn.Module):
     def _answer(self, task: Task, raw: Tensor) -> Tensor:
         if task == "age" and self.network.config.age_form == "distribution":
             return expected_years(raw)
-        return _answer(task, raw)
+        return _answer(task, raw, self.temperatures.of(task))
 
 
 def expected_years(logits_NK: Tensor) -> Tensor:
@@ -72,13 +75,19 @@ def expected_years(logits_NK: Tensor) -> Tensor:
     return torch.softmax(logits_NK, 1) @ years_K
 
 
-def _answer(task: Task, raw: Tensor) -> Tensor:
+def _answer(task: Task, raw: Tensor, temperature: tuple[float, ...]) -> Tensor:
     if task == "embedding":
         return F.normalize(raw, dim=1)
     if task == "attributes":
         # softmax of a pair [no, yes], second member, is the sigmoid of the difference: one operation in the graph.
-        return torch.sigmoid(raw[:, :, 1] - raw[:, :, 0] if raw.ndim == 3 else raw)
+        return torch.sigmoid(_tempered(raw[:, :, 1] - raw[:, :, 0] if raw.ndim == 3 else raw, temperature))
     if task == "age":
         # Ordinal logits: the age is how many ranks say "older" with more than even odds.
         return (raw > 0).to(torch.float32).sum(1) if raw.ndim == 2 else raw
-    return torch.softmax(raw, 1)
+    return torch.softmax(_tempered(raw, temperature), 1)
+
+
+def _tempered(logits: Tensor, temperature: tuple[float, ...]) -> Tensor:
+    if set(temperature) == {1.0}:
+        return logits
+    return logits * torch.tensor([1 / value for value in temperature], device=logits.device)

@@ -98,6 +98,31 @@ class GroupConfig:
     outputs: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Temperatures:
+    """What a task's logits are divided by before they become probabilities, so that these mean what they say.
+
+    Temperature scaling (Guo et al. 2017, arXiv 1706.04599): fitted on validation rows after the training, it leaves the
+    likeliest answer what it was. One number a task; of `attributes` one for all forty or one each.
+    """
+
+    expression: tuple[float, ...] = (1.0,)
+    gender: tuple[float, ...] = (1.0,)
+    attributes: tuple[float, ...] = (1.0,)
+    race: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self) -> None:
+        for task, values in asdict(self).items():
+            if not values or min(values) <= 0 or max(values) == float("inf"):
+                raise ValueError(f"temperatures.{task} must be over 0 and finite")
+            if len(values) not in ((1, len(ATTRIBUTES)) if task == "attributes" else (1,)):
+                raise ValueError(f"temperatures.{task} cannot be {len(values)} numbers")
+
+    def of(self, task: Task) -> tuple[float, ...]:
+        """A task's; 1 of a task that answers no probabilities."""
+        return cast("tuple[float, ...]", getattr(self, task, (1.0,)))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkConfig:
     """A multi-task network: a trunk, a recognition subnet, and a head that answers the task groups.
@@ -130,6 +155,7 @@ class NetworkConfig:
         num_age_ranks: of the form `ordinal`; of `distribution`, how many years.
         attribute_form: `pairs` of logits [no, yes], or a `single` logit of yes, an attribute.
         pixels: how the images are normalised: `symmetric` is (x / 255 - 0.5) / 0.5, `imagenet` its mean and deviation.
+        temperatures: what the logits are divided by for an answer (see `model.analyzer`); no part of the training.
     """
 
     backbone: BackboneConfig
@@ -151,6 +177,7 @@ class NetworkConfig:
     attribute_form: Literal["pairs", "single"] = "pairs"
     pixels: Pixels = "symmetric"
     linear_std: float | None = None
+    temperatures: Temperatures = Temperatures()
 
     def __post_init__(self) -> None:
         _check_choice("head", self.head, get_args(Head))

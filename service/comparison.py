@@ -21,7 +21,7 @@ from service.verification import Criterion, confidence, similarities
 class Comparison:
     """Whether two are one person's; `faces` are the two that were compared, None for embeddings that were sent.
 
-    `same` is None without a threshold, `confidence` (that they are, 0 to 1) without a calibration.
+    `same` is None without a threshold, `confidence` (that `same` is right, 0 to 1) without a calibration.
     """
 
     similarity: float
@@ -62,7 +62,8 @@ def compare_embeddings(
 ) -> Comparison:
     """Compares two embeddings (D,) of one space."""
     similarity = float(similarities(first, second[None])[0])
-    return Comparison(similarity, criterion.same(similarity), confidence(calibrated, similarity), criterion)
+    same = criterion.same(similarity)
+    return Comparison(similarity, same, confidence(calibrated, similarity, same), criterion)
 
 
 def _largest(analysis: Analysis) -> tuple[Face, Face]:

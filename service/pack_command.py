@@ -7,7 +7,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from model.runtime.pack import PackError, find_pack, list_packs, read_pack, verify_pack
+from model.runtime.pack import PackError, Threshold, find_pack, list_packs, read_pack, verify_pack
 from service.errors import StartupError
 from service.onnx_engine import open_engine
 
@@ -54,7 +54,9 @@ def show_command(name: str) -> None:
         "embeddings": pack.embedding_space or "none",
     }
     if pack.verification is not None:
-        points = (f"{point.threshold:.3f} at FMR {point.fmr:g}" for point in pack.verification.thresholds)
+        points = (
+            f"{point.threshold:.3f}{_interval(point)} at FMR {point.fmr:g}" for point in pack.verification.thresholds
+        )
         facts["thresholds"] = f"{'; '.join(points)} (calibrated on {pack.verification.calibrated_on})"
     for label, value in facts.items():
         console.print(f"{label:<12} {value}", markup=False)
@@ -66,6 +68,13 @@ def show_command(name: str) -> None:
         if not console.is_terminal:
             console.width = _WIDTH
         console.print(table, soft_wrap=False)
+
+
+def _interval(point: Threshold) -> str:
+    if point.threshold_interval is None:
+        return ""
+    low, high = point.threshold_interval
+    return f" [{low:.3f}, {high:.3f}]"
 
 
 @pack_group.command("check")

@@ -225,7 +225,7 @@ class VerifyAnswer(_Rim):
 
     same: bool | None
     confidence: float | None = Field(
-        description="Probability that they are, at even odds beforehand; null if uncalibrated."
+        description="Probability that `same` is right, true or false, at even odds beforehand; null if uncalibrated."
     )
     similarity: float = Field(description="Cosine of the embeddings.")
     threshold: float | None

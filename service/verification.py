@@ -6,6 +6,7 @@ Shapes: D an embedding's length; G rows of a gallery.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -60,32 +61,62 @@ def similarities(probe: NDArray[np.float32], gallery: NDArray[np.float32]) -> ND
     return np.clip(gallery64 @ probe64 / np.where(norms > 0, norms, 1.0), -1.0, 1.0)
 
 
-def confidence(calibrated: Verification | None, similarity: float) -> float | None:
-    """How likely the two are one person, where a pair is beforehand as likely as not to be.
+def confidence(calibrated: Verification | None, similarity: float, same: bool | None) -> float | None:
+    """How likely the verdict is right, where a pair is beforehand as likely as not to be one person's.
+
+    A threshold of a small false-match rate refuses pairs that are likelier than not one person's: such a verdict's
+    confidence is under a half.
+
+    Returns:
+        0 to 1; None without a verdict, or for a pack without a curve and with fewer than two calibrated thresholds.
+    """
+    if same is None or (likely := probability_of_same(calibrated, similarity)) is None:
+        return None
+    return likely if same else 1.0 - likely
+
+
+def probability_of_same(calibrated: Verification | None, similarity: float) -> float | None:
+    """How likely the two are one person, at even odds beforehand; None where nothing was measured that tells.
+
+    By the pack's confidence curve: the logarithm of the ratio of genuine to impostor pairs, linear between its points
+    and constant beyond them. Of a pack without one, by its thresholds, see `_by_bands`.
+    """
+    curve = None if calibrated is None else calibrated.confidence
+    if curve is not None:
+        return _at_even_odds(similarity, curve.similarities, curve.log_ratios)
+    return None if calibrated is None else _by_bands(calibrated, similarity)
+
+
+def _by_bands(calibrated: Verification, similarity: float) -> float | None:
+    """The probability from thresholds alone; None for fewer than two.
 
     Calibrated thresholds t1 < t2 < ... cut similarities into bands. In a band fall TAR(t_i) - TAR(t_i+1) of the genuine
     pairs and FMR(t_i) - FMR(t_i+1) of the impostor pairs (below the first threshold the rest of each, above the last
     its own rate); the ratio of the two is the band's likelihood ratio r, and at even odds the probability is
     r / (1 + r). Between the bands' centres log r is interpolated linearly and kept from falling, outside the outermost
     centres it is constant, so that nothing is claimed beyond what was measured: a monotone, piecewise logistic curve.
-
-    Returns:
-        0 to 1; None for a pack with fewer than two calibrated thresholds.
     """
     points = _ascending(calibrated)
-    if len(points) < 2 or calibrated is None:
+    if len(points) < 2:
         return None
     least = 0.5 / calibrated.num_genuine_pairs  # a band that no genuine pair fell into could have held half a one
     tars = np.array([1.0, *(point.tar for point in points), 0.0])
     fmrs = np.array([1.0, *(point.fmr for point in points), 0.0])
     genuine = np.maximum(-np.diff(tars), least)
     impostor = np.maximum(-np.diff(fmrs), 0.5 / calibrated.num_impostor_pairs)
-    log_ratios = np.maximum.accumulate(np.log(genuine / impostor))
-    return float(1.0 / (1.0 + np.exp(-np.interp(similarity, _centres(points), log_ratios))))
+    return _at_even_odds(similarity, _centres(points), np.maximum.accumulate(np.log(genuine / impostor)))
 
 
-def _ascending(calibrated: Verification | None) -> list[Threshold]:
-    points = {} if calibrated is None else {point.threshold: point for point in calibrated.thresholds}
+def _at_even_odds(
+    similarity: float,
+    similarities: Sequence[float] | NDArray[np.float64],
+    log_ratios: Sequence[float] | NDArray[np.float64],
+) -> float:
+    return float(1.0 / (1.0 + np.exp(-np.interp(similarity, similarities, log_ratios))))
+
+
+def _ascending(calibrated: Verification) -> list[Threshold]:
+    points = {point.threshold: point for point in calibrated.thresholds}
     return [points[threshold] for threshold in sorted(points)]
 
 

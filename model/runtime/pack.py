@@ -7,10 +7,11 @@ Holds the schema of `pack.json` and what finds, reads and verifies a pack on dis
 import hashlib
 import json
 import os
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from model.runtime.labels import Task
 
@@ -109,18 +110,59 @@ class AnalyzerPart(PackFile):
     labels: dict[Task, tuple[str, ...]]
     embedding_dim: int | None = Field(default=None, ge=1)
     opset: int = Field(ge=13)
+    # What the graph divides a task's logits by (one number; of `attributes` one for all or one each); 1 where absent.
+    temperatures: dict[Task, tuple[float, ...]] = {}
     known_answer: KnownAnswer
     int8: PackFile | None = None
     # Whose weights these are, for people, where they were imported: system, file, what is known of their training.
     origin: str | None = None
 
 
+Interval = tuple[float, float]  # lower and upper end
+
+
 class Threshold(_Part):
-    """The cosine similarity at which `fmr` of the impostor pairs are wrongly accepted, and what else holds there."""
+    """The cosine similarity at which `fmr` of the impostor pairs are wrongly accepted, and what else holds there.
+
+    The intervals say how far each would lie on other people, see `Intervals`: where the threshold of this rate would
+    lie, and what FMR and TAR would be at this threshold.
+    """
 
     fmr: float = Field(gt=0, lt=1)
     threshold: float = Field(ge=-1, le=1)
     tar: float = Field(ge=0, le=1)
+    threshold_interval: Interval | None = None
+    fmr_interval: Interval | None = None
+    tar_interval: Interval | None = None
+
+
+class Intervals(_Part):
+    """How the thresholds' intervals were made: percentiles over bootstrap samples of people, not of pairs."""
+
+    level: float = Field(gt=0, lt=1)
+    num_resamples: int = Field(ge=1)
+    num_identities: int = Field(ge=2)
+
+
+class ConfidenceCurve(_Part):
+    """How likely a pair is one person's, by its similarity, where it is beforehand as likely as not to be.
+
+    At each of the rising similarities the natural logarithm of the likelihood ratio, genuine to impostor, which never
+    falls; between them it is linear, outside constant. The probability is 1 / (1 + exp(-log_ratio)). `ece` is the
+    curve's expected calibration error on people that it was not fitted on, of as many genuine as impostor pairs.
+    """
+
+    similarities: tuple[float, ...] = Field(min_length=2)
+    log_ratios: tuple[float, ...] = Field(min_length=2)
+    ece: float | None = Field(default=None, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _require_monotone(self) -> "ConfidenceCurve":
+        if len(self.similarities) != len(self.log_ratios):
+            raise ValueError("similarities and log_ratios must be as many")
+        if any(b <= a for a, b in pairwise(self.similarities)) or any(b < a for a, b in pairwise(self.log_ratios)):
+            raise ValueError("similarities must rise, and log_ratios must not fall")
+        return self
 
 
 class Verification(_Part):
@@ -131,6 +173,8 @@ class Verification(_Part):
     num_impostor_pairs: int = Field(ge=1)
     num_genuine_pairs: int = Field(ge=1)
     thresholds: tuple[Threshold, ...] = Field(min_length=1)
+    intervals: Intervals | None = None
+    confidence: ConfidenceCurve | None = None
 
 
 class Figure(_Part):

@@ -44,8 +44,9 @@ _BODIES: Final = bodies(multipart__form_data=_FORM, application__json={"$ref": "
 async def verify(request: Request, query: Annotated[CriterionQuery, Query()]) -> Response:
     """Two images (multipart or base64), whose largest faces are compared; or two embeddings.
 
-    `confidence` is the probability that the two are one person where a pair is beforehand as likely as not to be, from
-    the shares of genuine and impostor pairs between the pack's calibrated thresholds.
+    `confidence` is the probability that the answer `same`, true or false, is right, where a pair is beforehand as
+    likely as not to be one person's; from the similarities of the genuine and impostor pairs that the pack was
+    calibrated on.
     """
     parts = parts_of(request)
     pack = parts.analyzer.pack

@@ -1,17 +1,14 @@
 """Calibration against brute force."""
 
 import itertools
-from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from rich.progress import Progress
 
-from export.calibrate import FMRS, recalibrate, thresholds
+from export.calibrate import thresholds, thresholds_of
 from export.errors import ExportError
-from model.runtime.pack import read_pack, verify_pack
-from model.training.dataset import DataError
+from model.training.evaluation.verification import PairScores
 
 
 def people(
@@ -68,25 +65,31 @@ def test_embeddings_that_tell_nobody_apart_are_refused() -> None:
         thresholds(np.tile(np.eye(16, dtype=np.float32)[:1], (len(embeddings), 1)), identity, "one face")
 
 
-def test_recalibration_rewrites_manifest_and_card_alone(own_pack: Path, shared_data: Path) -> None:
-    """Calibrating on a real set stores its pairs and thresholds, rewrites the card, and keeps files and hashes."""
-    before = read_pack(own_pack)
-    files = {path: path.read_bytes() for path in own_pack.rglob("*") if path.suffix in (".onnx", ".safetensors")}
-    found = recalibrate(own_pack, shared_data, Progress(disable=True), "celeba")
-    after = read_pack(own_pack)
-    assert after.verification == found
-    assert found.num_images == 1098
-    assert found.num_impostor_pairs + found.num_genuine_pairs == 1098 * 1097 // 2
-    assert [row.fmr for row in found.thresholds] == list(FMRS)
-    assert after.model_copy(update={"verification": None}) == before
-    verify_pack(own_pack, after, checkpoints=True)
-    assert {path: path.read_bytes() for path in files} == files
-    assert f"{found.num_impostor_pairs:,} impostor" in (own_pack / "CARD.md").read_text()
+def test_thresholds_come_with_intervals_and_a_confidence_curve() -> None:
+    """Each threshold lies in its interval, as do its rate and TAR; the curve rises and states its error."""
+    found = thresholds(*people(120, 4, 0.7), "synthetic people")
+    assert found.intervals is not None
+    assert (found.intervals.num_identities, found.intervals.level) == (120, 0.95)
+    for row in found.thresholds:
+        assert row.threshold_interval is not None
+        assert row.fmr_interval is not None
+        assert row.tar_interval is not None
+        assert row.threshold_interval[0] <= row.threshold <= row.threshold_interval[1] <= 1
+        assert row.fmr_interval[0] <= row.fmr <= row.fmr_interval[1]
+        assert row.tar_interval[0] <= row.tar <= row.tar_interval[1]
+    curve = found.confidence
+    assert curve is not None
+    assert curve.ece is not None
+    assert curve.log_ratios[0] < 0 < curve.log_ratios[-1]
+    assert 0 < curve.ece < 0.1
 
 
-def test_a_missing_set_leaves_the_pack_as_it_is(own_pack: Path, tmp_path: Path) -> None:
-    """Calibrating on a folder without the set fails in one line and changes no file."""
-    before = {path: path.read_bytes() for path in own_pack.rglob("*") if path.is_file()}
-    with pytest.raises(DataError, match=r"lfw-val\.parquet"):
-        recalibrate(own_pack, tmp_path, Progress(disable=True))
-    assert {path: path.read_bytes() for path in own_pack.rglob("*") if path.is_file()} == before
+def test_scores_of_unknown_people_have_a_curve_and_no_intervals() -> None:
+    """Listed pairs, which do not say whose they are, give a curve whose error is not stated, and no intervals."""
+    rng = np.random.default_rng(0)
+    scores = PairScores(*(rng.normal(mean, 0.1, 3000).astype(np.float32) for mean in (0.5, 0.1)))
+    found = thresholds_of(scores, 6000, "listed pairs")
+    assert found.intervals is None
+    assert all(row.threshold_interval is None for row in found.thresholds)
+    assert found.confidence is not None
+    assert found.confidence.ece is None

@@ -6,7 +6,17 @@ from pathlib import Path
 import pytest
 
 from export.card import render, shown
-from model.runtime.pack import Figure, Pack, Threshold, TrainingRun, TrainingSet, Verification, read_pack
+from model.runtime.pack import (
+    ConfidenceCurve,
+    Figure,
+    Intervals,
+    Pack,
+    Threshold,
+    TrainingRun,
+    TrainingSet,
+    Verification,
+    read_pack,
+)
 
 EVALUATE = "mien-train evaluate packs/tiny --data ../shared/data"
 
@@ -80,6 +90,40 @@ def test_thresholds_stand_with_the_pairs_that_they_rest_on(measured: Pack) -> No
     card = render(measured)
     assert "5,910 images, 17,428,376 impostor and 32,719 genuine pairs" in card
     assert "| 0.001 | 0.3413 | 81.2 % |" in card
+
+
+def test_intervals_and_confidence_stand_with_how_they_were_made(measured: Pack) -> None:
+    """A threshold's intervals stand in brackets, the method over them, and the error of the confidence below."""
+    assert measured.verification is not None
+    point = Threshold(
+        fmr=0.001,
+        threshold=0.34129,
+        tar=0.8123,
+        threshold_interval=(0.331, 0.3512),
+        fmr_interval=(0.00071, 0.0014),
+        tar_interval=(0.75, 0.86),
+    )
+    verification = measured.verification.model_copy(
+        update={
+            "thresholds": (point,),
+            "intervals": Intervals(level=0.95, num_resamples=1000, num_identities=2800),
+            "confidence": ConfidenceCurve(similarities=(0.1, 0.5), log_ratios=(-2, 3), ece=0.00321),
+        }
+    )
+    card = render(measured.model_copy(update={"verification": verification}))
+    assert "| 0.001 | 0.3413 [0.3310, 0.3512] | 81.2 % [75.0, 86.0] | 0.00071 to 0.0014 |" in card
+    assert "95 % intervals over 1,000 bootstrap samples of the 2,800 people, not of pairs" in card
+    assert "expected calibration error is 0.0032" in card
+
+
+def test_errors_before_and_after_stand_in_a_table_of_their_own(measured: Pack) -> None:
+    """Calibration errors stand side by side with the temperature, and not a second time among the figures."""
+    staged = (figure("race", "ece_before", 0.0812), figure("race", "ece_after", 0.0123))
+    part = measured.analyzers[0].model_copy(update={"temperatures": {"race": (1.25,)}})
+    card = render(measured.model_copy(update={"measured": (*measured.measured, *staged), "analyzers": (part,)}))
+    assert "| race | utkface | all answers | 0.0812 | 0.0123 | 500 | 1.250 |" in card
+    assert "| ece_before |" not in card
+    assert "## Probabilities" not in render(measured)
 
 
 def test_the_largest_gap_between_groups_is_named(measured: Pack) -> None:

@@ -7,6 +7,7 @@ import torch
 
 from model.analyzer import Analyzer, expected_years, normalise
 from model.network import MultiTaskNetwork
+from model.network_config import Temperatures
 from tests.model.networks import SMALL_FAER_ATTRIBUTES, SMALL_FAER_EXPRESSION, TINY, small_iresnet
 
 
@@ -115,3 +116,22 @@ def test_single_attributes_are_probabilities_of_yes() -> None:
     images = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
     raw = analyzer.network(normalise(images, "imagenet"))["attributes"]
     torch.testing.assert_close(analyzer(images)["attributes"], 1 / (1 + torch.exp(-raw)))
+
+
+def test_temperatures_divide_the_logits(analyzer: Analyzer) -> None:
+    """At a temperature the log odds are divided by it, an attribute's by its own; embedding and age know none."""
+    temperatures = Temperatures(gender=(2.0,), attributes=tuple(1 + number / 40 for number in range(40)))
+    before, after = analyzer(_crops(3)), Analyzer(analyzer.network, temperatures).eval()(_crops(3))
+    torch.testing.assert_close(after["gender"].logit(), before["gender"].logit() / 2)
+    divisors = torch.tensor(temperatures.attributes)
+    torch.testing.assert_close(after["attributes"].logit(), before["attributes"].logit() / divisors)
+    for task in ("embedding", "age", "expression", "race"):
+        torch.testing.assert_close(after[task], before[task], rtol=0, atol=0)
+
+
+def test_temperatures_of_the_configuration_are_the_default() -> None:
+    """A network whose make-up states temperatures is answered at them."""
+    torch.manual_seed(0)
+    network = MultiTaskNetwork(replace(TINY, temperatures=Temperatures(race=(4.0,)))).eval()
+    plain = Analyzer(network, Temperatures()).eval()
+    assert (Analyzer(network).eval()(_crops(2))["race"].max(1).values < plain(_crops(2))["race"].max(1).values).all()

@@ -22,6 +22,7 @@ from model.config import (
     SwinConfig,
     iresnet,
 )
+from model.network_config import Temperatures
 from model.runtime.labels import ATTRIBUTES
 from tests.model.networks import SMALL_SWINFACE, TINY, TINY_TRUNK, small_iresnet
 
@@ -224,3 +225,21 @@ def test_features_and_branches_of_a_fusion() -> None:
     assert [FusionConfig(lanet_branches=(3,)).num_branches(group) for group in (0, 5)] == [3, 3]
     assert [FusionConfig(lanet_branches=(1, 4)).num_branches(group) for group in (0, 1)] == [1, 4]
     assert TINY_TRUNK.tap_dims == (16, 16)
+
+
+def test_temperatures_travel_with_the_configuration() -> None:
+    """Temperatures come back from JSON; a configuration that was written before there were any has none."""
+    config = dataclasses.replace(TINY, temperatures=Temperatures(gender=(1.5,), attributes=(2.0,) * 40))
+    assert NetworkConfig.from_json(config.to_json()) == config
+    old = json.loads(TINY.to_json())
+    del old["temperatures"]
+    assert NetworkConfig.from_json(json.dumps(old)) == TINY
+
+
+@pytest.mark.parametrize(
+    "broken", [{"gender": (0.0,)}, {"race": ()}, {"expression": (1.0, 2.0)}, {"attributes": (1.0,) * 39}]
+)
+def test_temperatures_that_cannot_be_are_refused(broken: dict[str, tuple[float, ...]]) -> None:
+    """A temperature is over 0; a task has one, and attributes one or forty."""
+    with pytest.raises(ValueError, match="temperatures"):
+        Temperatures(**broken)

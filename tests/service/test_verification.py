@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from model.runtime.pack import Threshold, Verification
+from model.runtime.pack import ConfidenceCurve, Threshold, Verification
 from service.errors import InvalidOption
-from service.verification import confidence, criterion, similarities
+from service.verification import confidence, criterion, probability_of_same, similarities
 
 POINTS = ((0.01, 0.30, 0.95), (0.001, 0.40, 0.88), (0.0001, 0.50, 0.78))
 
@@ -44,27 +44,61 @@ def test_threshold_itself_is_the_same() -> None:
     assert [at.same(0.4), at.same(np.nextafter(0.4, 0))] == [True, False]
 
 
-def test_confidence_is_the_bands_ratio_at_its_centre() -> None:
-    """At a band's centre the confidence is the band's genuine share over genuine and impostor shares."""
+CURVE = ConfidenceCurve(similarities=(0.0, 0.2, 0.6), log_ratios=(-4.0, -1.0, 5.0))
+WITH_CURVE = CALIBRATED.model_copy(update={"confidence": CURVE})
+
+
+def test_the_probability_is_the_curves() -> None:
+    """A pack's curve decides: at its points, halfway between them in log odds, and constant beyond the outermost."""
+    for similarity, log_ratio in ((0.0, -4), (0.1, -2.5), (0.2, -1), (0.4, 2), (0.6, 5), (-1, -4), (1, 5)):
+        assert probability_of_same(WITH_CURVE, similarity) == pytest.approx(1 / (1 + np.exp(-log_ratio)))
+
+
+def test_confidence_is_that_the_verdict_is_right() -> None:
+    """Of one pair `same` and `different` have confidences that add up to 1; without a verdict there is none."""
+    for calibrated in (WITH_CURVE, CALIBRATED):
+        for similarity in (-0.5, 0.3, 0.45, 0.9):
+            yes, no = (confidence(calibrated, similarity, same) for same in (True, False))
+            assert yes == probability_of_same(calibrated, similarity)
+            assert yes is not None
+            assert no == pytest.approx(1 - yes)
+    assert confidence(WITH_CURVE, 0.5, None) is None
+    # Refused by a strict threshold, and likelier than not one person's: the verdict is not likely right.
+    assert confidence(WITH_CURVE, 0.39, criterion(WITH_CURVE).same(0.39)) == pytest.approx(1 / (1 + np.exp(1.85)))
+
+
+def test_a_curve_that_falls_is_no_curve() -> None:
+    """A curve whose similarities stand still or whose ratios fall is refused when the pack is read."""
+    for similarities_, log_ratios in (
+        ((0.1, 0.1), (0.0, 1.0)),
+        ((0.1, 0.2), (1.0, 0.0)),
+        ((0.1, 0.2), (0.0, 1.0, 2.0)),
+    ):
+        with pytest.raises(ValueError, match="must"):
+            ConfidenceCurve(similarities=similarities_, log_ratios=log_ratios)
+
+
+def test_without_a_curve_the_probability_is_the_bands_ratio_at_its_centre() -> None:
+    """At a band's centre the probability is the band's genuine share over genuine and impostor shares."""
     genuine, impostor = 0.95 - 0.88, 0.01 - 0.001
-    assert confidence(CALIBRATED, 0.35) == pytest.approx(genuine / (genuine + impostor))
-    assert confidence(CALIBRATED, 0.9) == pytest.approx(0.78 / (0.78 + 0.0001))
-    assert confidence(CALIBRATED, -0.9) == pytest.approx(0.05 / (0.05 + 0.99))
+    assert probability_of_same(CALIBRATED, 0.35) == pytest.approx(genuine / (genuine + impostor))
+    assert probability_of_same(CALIBRATED, 0.9) == pytest.approx(0.78 / (0.78 + 0.0001))
+    assert probability_of_same(CALIBRATED, -0.9) == pytest.approx(0.05 / (0.05 + 0.99))
 
 
-def test_confidence_never_falls() -> None:
-    """A higher similarity never has a lower confidence, even where a band's share was noise; 0 and 1 bound it."""
+def test_the_probability_never_falls() -> None:
+    """A higher similarity never has a lower one, even where a band's share was noise; 0 and 1 bound it."""
     noisy = calibration((0.01, 0.3, 0.9), (0.001, 0.4, 0.9), (0.0001, 0.5, 0.2))
-    for calibrated in (CALIBRATED, noisy):
-        values = [confidence(calibrated, similarity) for similarity in np.linspace(-1, 1, 201)]
+    for calibrated in (CALIBRATED, noisy, WITH_CURVE):
+        values = [probability_of_same(calibrated, similarity) for similarity in np.linspace(-1, 1, 201)]
         assert all(value is not None and 0 < value < 1 for value in values)
         assert np.all(np.diff(np.array(values, np.float64)) >= 0)
 
 
-def test_confidence_needs_two_calibrated_thresholds() -> None:
-    """Without a calibration, or with one threshold, there is none."""
-    assert confidence(None, 0.5) is None
-    assert confidence(calibration(POINTS[0]), 0.5) is None
+def test_without_a_curve_confidence_needs_two_calibrated_thresholds() -> None:
+    """Without a calibration, or with one threshold and no curve, there is none."""
+    assert confidence(None, 0.5, True) is None
+    assert confidence(calibration(POINTS[0]), 0.5, True) is None
 
 
 def test_similarities_are_cosines() -> None:

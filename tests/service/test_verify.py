@@ -39,13 +39,14 @@ def refused(served: Served, status: int, *words: str, path: str = "/verify", **r
 
 
 def test_same_and_different(served: Served) -> None:
-    """One face twice is the same at the calibrated threshold of FMR 1e-3; two colours are not."""
+    """One face twice is the same at the calibrated threshold of FMR 1e-3; two colours are not; both are told surely."""
     same, other = pair(served, RED, RED), pair(served, RED, GREEN)
     assert (same.same, same.similarity, same.threshold, same.fmr) == (True, 1.0, 0.95, 0.001)
     assert (other.same, other.similarity < 0.95) == (False, True)
     assert same.confidence is not None
     assert other.confidence is not None
-    assert 0 <= other.confidence < same.confidence <= 1
+    assert 0.5 < same.confidence <= 1
+    assert 0.5 < other.confidence <= 1
 
 
 def test_largest_face_is_compared(served: Served) -> None:

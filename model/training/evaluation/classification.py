@@ -49,6 +49,23 @@ class AttributeScores:
     num_samples: NDArray[np.int64]
 
 
+@dataclass(frozen=True, slots=True)
+class CalibrationBins:
+    """Over equal bins of probability: how many answers (or their weight), how likely they were stated, how many true.
+
+    `stated` and `came_true` are means, NaN in an empty bin.
+    """
+
+    weight: NDArray[np.float64]
+    stated: NDArray[np.float64]
+    came_true: NDArray[np.float64]
+
+    @property
+    def error(self) -> float:
+        """Mean distance of both, over answers: the expected calibration error."""
+        return float(np.nansum(self.weight * np.abs(self.stated - self.came_true)) / self.weight.sum())
+
+
 def classify(probabilities_NC: NDArray[np.floating], truth_N: NDArray[np.integer]) -> Classification:
     """Counts the most probable class against the true one, over rows whose truth is known (not -1).
 
@@ -91,12 +108,52 @@ def expected_calibration_error(
         truth_N: (N,) class or -1; unlabelled rows are left out.
         num_bins: bins (k / num_bins, (k + 1) / num_bins].
     """
+    return calibration_bins(*sureness(probabilities_NC, truth_N), num_bins=num_bins).error
+
+
+def binary_calibration_errors(
+    probabilities_NA: NDArray[np.floating], truth_NA: NDArray[np.integer], num_bins: int = CALIBRATION_BINS
+) -> NDArray[np.float64]:
+    """Of each attribute (A,), the mean distance of the probability of yes from the share of yes; NaN without a label.
+
+    Other than of the surer answer's probability, this also tells of an attribute whose yes is stated too often.
+    """
+    errors = np.full(probabilities_NA.shape[1], np.nan)
+    for column, (p_N, truth_N) in enumerate(zip(probabilities_NA.T, truth_NA.T, strict=True)):
+        if (known := truth_N != -1).any():
+            errors[column] = calibration_bins(p_N[known], truth_N[known] == 1, num_bins=num_bins).error
+    return errors
+
+
+def sureness(
+    probabilities_NC: NDArray[np.floating], truth_N: NDArray[np.integer]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Of the labelled faces: the likeliest class' probability, and whether it is the true one."""
     known = truth_N != -1
-    confidence = probabilities_NC[known].max(1).astype(np.float64)
     right = probabilities_NC[known].argmax(1) == truth_N[known]
-    bins = np.clip(np.ceil(confidence * num_bins).astype(np.int64) - 1, 0, num_bins - 1)
-    gaps = np.bincount(bins, weights=right - confidence, minlength=num_bins)
-    return float(np.abs(gaps).sum() / known.sum())
+    return probabilities_NC[known].max(1).astype(np.float64), right
+
+
+def calibration_bins(
+    stated_N: NDArray[np.floating],
+    came_true_N: NDArray[np.bool_],
+    weight_N: NDArray[np.floating] | None = None,
+    *,
+    num_bins: int = CALIBRATION_BINS,
+) -> CalibrationBins:
+    """Counts probabilities (N,) and what came of them over bins (k / num_bins, (k + 1) / num_bins]; 0 is in the first.
+
+    Args:
+        stated_N: 0 to 1.
+        came_true_N: whether what was stated so likely was so.
+        weight_N: how much each counts; one each by default.
+        num_bins: how many.
+    """
+    stated = np.asarray(stated_N, np.float64)
+    weight = np.ones(len(stated)) if weight_N is None else np.asarray(weight_N, np.float64)
+    bins = np.clip(np.ceil(stated * num_bins).astype(np.int64) - 1, 0, num_bins - 1)
+    sums = [np.bincount(bins, weight * of, minlength=num_bins) for of in (1.0, stated, np.asarray(came_true_N, float))]
+    return CalibrationBins(sums[0].astype(np.float64), _share(sums[1], sums[0]), _share(sums[2], sums[0]))
 
 
 def score_attributes(probabilities_NA: NDArray[np.floating], truth_NA: NDArray[np.integer]) -> AttributeScores:

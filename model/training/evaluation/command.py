@@ -54,7 +54,7 @@ def evaluate(
 
     CHECKPOINT_OR_PACK is a checkpoint's folder (runs/nano/ema), a training run's (runs/nano), a pack's folder, or the
     name of a shipped pack. Prints the figures, and writes report.json and pictures (ROC, DET, confusion matrices,
-    attributes, groups, training curves) into --out.
+    attributes, groups, reliability diagrams, training curves) into --out.
 
     \b
     mien-train evaluate runs/nano --data ../shared/data
@@ -99,6 +99,7 @@ def _write(request: "Request", out: Path | None) -> tuple["EvaluationReport", Pa
     from model.training.evaluation.curves import draw_report
     from model.training.evaluation.examination import examine, run_folder
     from model.training.evaluation.history import LOG, HistoryError, draw_training
+    from model.training.evaluation.reliability import draw_reliabilities
     from model.training.evaluation.report import write_report
     from model.training.evaluation.subjects import SubjectError
     from model.training.evaluation.validation import EvaluationError
@@ -109,6 +110,7 @@ def _write(request: "Request", out: Path | None) -> tuple["EvaluationReport", Pa
         report = examine(request)
         write_report(report, folder)
         draw_report(report, folder)
+        draw_reliabilities(report, folder)
         if run is not None:
             draw_training(run / LOG, folder / "training.png")
     except HistoryError as error:

@@ -20,6 +20,8 @@ from model.training.detection.evaluate import evaluate_on
 from model.training.detection.operating_point import open_checkpoint as open_detector
 from model.training.detection.robustness import try_conditions
 from model.training.detection.scenes import read_scenes
+from model.training.evaluation.calibration import Temperatures
+from model.training.evaluation.confidence import Curve
 from model.training.evaluation.protocols import Protocols, measure_protocols
 from model.training.evaluation.report import EvaluationReport
 from model.training.evaluation.subjects import (
@@ -120,7 +122,7 @@ def _examine_pack(request: Request) -> EvaluationReport:
     subjects = PackSubjects(folder, pack, request.device, request.num_threads)
     report = EvaluationReport(subjects.name, request.command)
     if request.data is not None:
-        report = _on_sets(report, subjects.predict_on, request)
+        report = _on_sets(report, subjects.predict_on, request, subjects.temperatures, subjects.confidence)
     if request.protocols:
         arcface = subjects.on(ARCFACE)
         if arcface is None:
@@ -150,11 +152,17 @@ def _pack_folder(target: str) -> Path:
 def _measured(subject: Subject, request: Request) -> EvaluationReport:
     report = EvaluationReport(subject.name, request.command)
     if request.data is not None:
-        report = _on_sets(report, lambda _alignment: subject.predict, request)
+        report = _on_sets(report, lambda _alignment: subject.predict, request, subject.temperatures)
     return _by_protocols(report, subject, request) if request.protocols else report
 
 
-def _on_sets(report: EvaluationReport, predict_on: PredictOn, request: Request) -> EvaluationReport:
+def _on_sets(
+    report: EvaluationReport,
+    predict_on: PredictOn,
+    request: Request,
+    temperatures: Temperatures,
+    confidence: Curve | None = None,
+) -> EvaluationReport:
     assert request.data is not None
     return evaluate_aligned(
         predict_on,
@@ -163,6 +171,8 @@ def _on_sets(report: EvaluationReport, predict_on: PredictOn, request: Request) 
         command=report.command,
         limit=request.limit,
         batch_size=request.batch_size,
+        temperatures=temperatures,
+        confidence=confidence,
     )
 
 

@@ -5,9 +5,9 @@ pictures and `tables` for the terminal).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -78,6 +78,33 @@ class VerificationCurve:
 
 
 @dataclass(frozen=True, slots=True)
+class Reliability:
+    """How often answers came true that were stated so and so likely, over the filled bins of equal width.
+
+    Attributes:
+        task: whose probabilities these are: the likeliest class's; of `attributes` that of yes.
+        dataset: the set that they were counted on.
+        stage: `before` a temperature, or `after`, each face at one that was fitted on other people's.
+        counts: answers a bin.
+        stated: mean probability of each bin's.
+        came_true: share of them that was right; of `attributes` the share of yes.
+    """
+
+    task: str
+    dataset: str
+    stage: Literal["before", "after"]
+    counts: tuple[int, ...]
+    stated: tuple[float, ...]
+    came_true: tuple[float, ...]
+
+    @property
+    def error(self) -> float:
+        """The expected calibration error."""
+        gaps = (n * abs(p - q) for n, p, q in zip(self.counts, self.stated, self.came_true, strict=True))
+        return sum(gaps) / max(sum(self.counts), 1)
+
+
+@dataclass(frozen=True, slots=True)
 class EvaluationReport:
     """Everything measured of one model, and what was left out and why (`notes`, a line each)."""
 
@@ -87,6 +114,7 @@ class EvaluationReport:
     confusions: tuple[Confusion, ...] = ()
     curves: tuple[VerificationCurve, ...] = ()
     notes: tuple[str, ...] = ()
+    reliabilities: tuple[Reliability, ...] = ()
 
     def figures(self) -> tuple[Figure, ...]:
         """The measures as a pack states them."""
@@ -110,13 +138,11 @@ class EvaluationReport:
         curves: Sequence[VerificationCurve] = (),
     ) -> "EvaluationReport":
         """The same with more measures, notes and curves, a detector's beside an analyzer's."""
-        return EvaluationReport(
-            self.model,
-            self.command,
-            (*self.measures, *measures),
-            self.confusions,
-            (*self.curves, *curves),
-            (*self.notes, *notes),
+        return replace(
+            self,
+            measures=(*self.measures, *measures),
+            curves=(*self.curves, *curves),
+            notes=(*self.notes, *notes),
         )
 
     def to_json(self) -> str:

@@ -5,7 +5,7 @@ Shape suffixes: N faces; S crop side; C channels; D embedding length.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
@@ -18,6 +18,8 @@ from model.analyzer import Analyzer, normalise
 from model.checkpoint import WEIGHTS, load_network
 from model.runtime.pack import Alignment, Pack
 from model.runtime.session import Session, SessionError, open_session
+from model.training.evaluation.calibration import Temperatures
+from model.training.evaluation.confidence import Curve
 from model.training.evaluation.embedding import Embed
 from model.training.evaluation.validation import Predict
 
@@ -40,12 +42,14 @@ class Subject:
             None for what answers none.
         unit_length: whether `embed` gives rows of unit length, as a pack does; a length says how sure a network is,
             and the published protocols let it weigh.
+        temperatures: those that `predict` answers at, by task; 1 where a task is absent.
     """
 
     name: str
     predict: Predict
     embed: Embed | None = None
     unit_length: bool = True
+    temperatures: Temperatures = field(default_factory=dict)
 
 
 def checkpoint_folder(path: Path) -> Path | None:
@@ -87,7 +91,13 @@ def open_checkpoint(folder: Path, device: DeviceChoice = "auto", num_threads: in
             raw = analyzer.network(normalise(crops, analyzer.network.config.pixels))["embedding"]
         return np.asarray(raw.float().cpu().numpy(), np.float32)
 
-    return Subject(str(folder), predict, embed=embed if "embedding" in analyzer.tasks else None, unit_length=False)
+    return Subject(
+        str(folder),
+        predict,
+        embed=embed if "embedding" in analyzer.tasks else None,
+        unit_length=False,
+        temperatures={task: analyzer.temperatures.of(task) for task in analyzer.tasks},
+    )
 
 
 def open_pack(
@@ -123,6 +133,11 @@ class PackSubjects:
         self.name = f"{pack.name} {pack.version}"
         self._folder, self._pack, self._device, self._num_threads = folder, pack, device, num_threads
         self._opened: dict[str, Subject | None] = {}
+        curve = None if pack.verification is None else pack.verification.confidence
+        self.confidence = None if curve is None else Curve(curve.similarities, curve.log_ratios)
+        self.temperatures: Temperatures = {
+            task: value for part in pack.analyzers for task, value in part.temperatures.items()
+        }
 
     def on(self, alignment: str) -> Subject | None:
         """The analyzers that take crops of this alignment; None where there is none.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from model.runtime.labels import ATTRIBUTES, EXPRESSIONS, GENDERS, RACES, Task
 from model.training.dataset import FaceTable
+from model.training.evaluation.calibration import attribute_calibration
 from model.training.evaluation.classification import (
     AttributeScores,
     classify,
@@ -60,6 +61,7 @@ def measure_tasks(outputs: Outputs, table: FaceTable) -> tuple[list[Measure], li
         confusions.append(_age_confusion(outputs["age"], table))
     if "attributes" in asked:
         measures += _attribute_measures(outputs["attributes"], table, groups)
+        measures += attribute_calibration(outputs["attributes"], table)
     return measures, confusions
 
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -19,9 +20,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from model.training.dataset import ALIGNMENT, DataError, FaceTable, read_faces
 from model.training.encoded_images import Images
+from model.training.evaluation.calibration import TEMPERED, Calibration, CalibrationFindings, Temperatures
+from model.training.evaluation.confidence import Curve
 from model.training.evaluation.matching import Matching, measure_all_pairs, measure_pairs
 from model.training.evaluation.pairs import PairList, few_pairs, read_pairs
-from model.training.evaluation.report import Confusion, EvaluationReport, Measure, VerificationCurve
+from model.training.evaluation.report import Confusion, EvaluationReport, Measure, Reliability, VerificationCurve
 from model.training.evaluation.tasks import labelled_tasks, measure_tasks
 
 # uint8 (N, S, S, 3) RGB aligned crops to float32 answers by task, as a pack's analyzer gives them.
@@ -48,6 +51,12 @@ class _Findings:
     confusions: list[Confusion] = field(default_factory=list)
     curves: list[VerificationCurve] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    reliabilities: list[Reliability] = field(default_factory=list)
+
+    def add_calibration(self, found: CalibrationFindings) -> None:
+        self.measures += found.measures
+        self.reliabilities += found.reliabilities
+        self.notes += found.notes
 
     def add(self, matching: Matching) -> None:
         self.measures += matching.measures
@@ -64,6 +73,7 @@ def evaluate(
     limit: int | None = None,
     batch_size: int = BATCH_SIZE,
     cache: Path | None = None,
+    temperatures: Temperatures | None = None,
 ) -> EvaluationReport:
     """Measures a model that takes the crops of every set, whatever their side and alignment; see `evaluate_aligned`."""
     return evaluate_aligned(
@@ -74,6 +84,7 @@ def evaluate(
         limit=limit,
         batch_size=batch_size,
         cache=cache,
+        temperatures=temperatures,
     )
 
 
@@ -86,6 +97,8 @@ def evaluate_aligned(
     limit: int | None = None,
     batch_size: int = BATCH_SIZE,
     cache: Path | None = None,
+    temperatures: Temperatures | None = None,
+    confidence: Curve | None = None,
 ) -> EvaluationReport:
     """Measures all that a model answers and the sets label.
 
@@ -101,12 +114,14 @@ def evaluate_aligned(
         limit: no more images of each set than about so many, for a quick look; the figures are then rough.
         batch_size: crops a call of `predict`.
         cache: folder for decoded pixels, see `dataset.read_faces`.
+        temperatures: those that the model's answers are given at, by task; 1 where a task is absent.
+        confidence: the curve that a pack states already.
 
     Raises:
         DataError: if the folder holds no validation set, or one is unreadable.
         EvaluationError: if an answer has the wrong length or is not finite.
     """
-    sets, found = find_measured(data), _Findings()
+    sets, found, calibration = find_measured(data), _Findings(), Calibration(temperatures or {}, confidence)
     known = {name for name, _ in sets}
     found.notes += [f"{name}: not in {data}, left out" for name in SETS if name not in known]
     if limit is not None:
@@ -120,10 +135,47 @@ def evaluate_aligned(
             if predict is None:
                 found.notes.append(f"{table.dataset}: nothing in the model takes such crops, left out")
                 continue
-            _measure_set(predict, table, pairs, batch_size, found, progress)
+            outputs = _measure_set(predict, table, pairs, batch_size, found, progress)
+            if split == _VALIDATION:  # what a temperature is fitted on; a test set's `ece` is of the model as it is
+                calibration.add(outputs, table)
+    found.add_calibration(calibration.measured())
     return EvaluationReport(
-        model, command, tuple(found.measures), tuple(found.confusions), tuple(found.curves), tuple(found.notes)
+        model,
+        command,
+        tuple(found.measures),
+        tuple(found.confusions),
+        tuple(found.curves),
+        tuple(found.notes),
+        tuple(found.reliabilities),
     )
+
+
+def calibration_of(
+    predict_on: PredictOn, data: Path, temperatures: Temperatures, progress: Progress, cache: Path | None = None
+) -> CalibrationFindings:
+    """The temperatures that the validation sets give a model's tasks, and what they do to its calibration errors.
+
+    Args:
+        predict_on: as `evaluate_aligned` takes it.
+        data: the folder with the parquet files.
+        temperatures: those that the model's answers are given at, by task.
+        progress: gets a bar a set.
+        cache: folder for decoded pixels.
+
+    Raises:
+        DataError: if the folder holds no validation set, or one is unreadable.
+        EvaluationError: if an answer has the wrong length or is not finite.
+    """
+    calibration = Calibration(temperatures)
+    for name in find_sets(data):
+        table = read_faces(data, name, _VALIDATION, cache)
+        predict, labelled = predict_on(table.alignment), labelled_tasks(table) & set(TEMPERED)
+        if predict is None or not labelled & set(predict(np.ascontiguousarray(table.images[:1]))):
+            continue
+        bar = progress.add_task(f"probabilities of {name}", total=len(table))
+        outputs = predict_all(predict, table.images, progress=partial(progress.advance, bar))
+        calibration.add(outputs, table)
+    return calibration.measured()
 
 
 def find_sets(data: Path) -> tuple[str, ...]:
@@ -195,11 +247,12 @@ def _measure_set(
     batch_size: int,
     found: _Findings,
     progress: Progress,
-) -> None:
+) -> Mapping[str, NDArray[np.float32]]:
+    """Adds a set's figures to the findings; what the model answered, nothing where it was not asked."""
     asked = labelled_tasks(table) & set(predict(np.ascontiguousarray(table.images[:1])))
     if not asked:
         found.notes.append(f"{table.dataset}: labels nothing that the model answers, left out")
-        return
+        return {}
     bar = progress.add_task(table.dataset, total=len(table))
     outputs = predict_all(predict, table.images, batch_size, lambda num: progress.advance(bar, num))
     measures, confusions = measure_tasks(outputs, table)
@@ -207,6 +260,7 @@ def _measure_set(
     found.confusions += confusions
     if "embedding" in asked:
         _measure_embedding(outputs["embedding"], table, pairs, found, progress)
+    return outputs
 
 
 def _measure_embedding(

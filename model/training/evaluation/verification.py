@@ -9,7 +9,7 @@ pairs accepted; FNMR, the false non-match rate, is 1 - TAR (ISO/IEC 19795-1).
 Shape suffixes: N faces; D embedding length; P pairs.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -35,6 +35,23 @@ class PairScores:
 
     genuine: NDArray[np.float32]
     impostor: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoreBlock:
+    """Similarities of some rows with themselves and all later ones.
+
+    Attributes:
+        start: the first row, and the first column.
+        scores: float32 (rows, rows from `start` on).
+        genuine: which of them are pairs of one person, each pair once.
+        impostor: which are pairs of two.
+    """
+
+    start: int
+    scores: NDArray[np.float32]
+    genuine: NDArray[np.bool_]
+    impostor: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,27 +154,47 @@ def all_pairs(
         ValueError: if lengths differ, an identity is unknown (None, NaN or -1), or an embedding is zero or not finite,
             so that it has no direction to compare: the first such row is named.
     """
-    unit, codes = _unit_rows(embeddings_ND), _identity_codes(identities)
-    if len(unit) != len(codes):
-        raise ValueError(f"{len(unit)} embeddings and {len(codes)} identities")
+    unit, codes = directions(embeddings_ND, identities)
     counts = np.bincount(codes) if len(codes) else np.zeros(0, np.int64)
     num_genuine = int((counts * (counts - 1) // 2).sum())
     genuine = np.empty(num_genuine, np.float32)
     impostor = np.empty(len(unit) * (len(unit) - 1) // 2 - num_genuine, np.float32)
     genuine_at = impostor_at = 0
-    for start in range(0, len(unit), block_rows):
-        stop = min(start + block_rows, len(unit))
-        scores = unit[start:stop] @ unit[start:].T
-        np.clip(scores, -1.0, 1.0, out=scores)
-        upper = np.triu(np.ones(scores.shape, bool), 1)  # column 0 is row `start`: the diagonal stays on the diagonal
-        equal = codes[start:stop, None] == codes[None, start:]
-        same, other = scores[upper & equal], scores[upper & ~equal]
+    for block in score_blocks(unit, codes, block_rows):
+        same, other = block.scores[block.genuine], block.scores[block.impostor]
         genuine[genuine_at : genuine_at + len(same)] = same
         impostor[impostor_at : impostor_at + len(other)] = other
         genuine_at, impostor_at = genuine_at + len(same), impostor_at + len(other)
         if progress is not None:
-            progress(stop - start)
+            progress(len(block.scores))
     return PairScores(genuine, impostor)
+
+
+def directions(
+    embeddings_ND: NDArray[np.floating], identities: NDArray[np.generic] | Sequence[object]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Rows of unit length, and who each is as a number from 0, in the order in which people first stand.
+
+    Raises:
+        ValueError: as `all_pairs`.
+    """
+    unit, codes = _unit_rows(embeddings_ND), _identity_codes(identities)
+    if len(unit) != len(codes):
+        raise ValueError(f"{len(unit)} embeddings and {len(codes)} identities")
+    return unit, codes
+
+
+def score_blocks(
+    unit_ND: NDArray[np.float32], codes_N: NDArray[np.int64], block_rows: int = _BLOCK_ROWS
+) -> Iterator[ScoreBlock]:
+    """Every pair of `directions` once, a block of rows against itself and all later ones."""
+    for start in range(0, len(unit_ND), block_rows):
+        stop = min(start + block_rows, len(unit_ND))
+        scores = unit_ND[start:stop] @ unit_ND[start:].T
+        np.clip(scores, -1.0, 1.0, out=scores)
+        upper = np.triu(np.ones(scores.shape, bool), 1)  # column 0 is row `start`: the diagonal stays on the diagonal
+        equal = codes_N[start:stop, None] == codes_N[None, start:]
+        yield ScoreBlock(start, scores, upper & equal, upper & ~equal)
 
 
 def thresholds_at_fmr(
