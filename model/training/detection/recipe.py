@@ -70,7 +70,7 @@ class DetectorRecipe:
     canvas: CanvasConfig = field(default_factory=CanvasConfig)
     losses: DetectorLossWeights = field(default_factory=DetectorLossWeights)
     seed: int = 11
-    total_steps: int = 20_000
+    total_steps: int = 9849
     warmup_steps: int = 300
     learning_rate: float = 3e-3
     final_share: float = 0.005

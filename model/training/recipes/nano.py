@@ -49,7 +49,7 @@ def nano() -> AnalyzerRecipe:
             erase=0.25,
         ),
         mixing=MixingConfig(kind="mixup", alpha=0.4, probability=0.3),
-        total_steps=10_000,
+        total_steps=3799,
         warmup_steps=300,
         learning_rate=2e-3,
         final_share=0.005,
@@ -66,4 +66,4 @@ def wide() -> AnalyzerRecipe:
 
     Expected: EXPECTED_WIDE
     """
-    return replace(nano(), network=WIDE, total_steps=3_000, learning_rate=1.5e-3, ema_decay=0.999)
+    return replace(nano(), network=WIDE, total_steps=1473, learning_rate=1.5e-3, ema_decay=0.999)
