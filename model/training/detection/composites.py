@@ -18,7 +18,7 @@ from model.training.detection.photometry import disturb
 from model.training.detection.scenes import Scene
 
 # Shares of the mixture: a photograph, a mosaic of four, faces pasted on a backdrop, a backdrop without a face.
-_SHARES: Final = (0.4, 0.2, 0.2, 0.2)
+_SHARES: Final = (0.45, 0.25, 0.2, 0.1)
 _CLOSE_UP: Final = 0.25  # of photographs show a face that fills the canvas or is cut by it
 _MIN_FACE_PX: Final = 10.0
 _MIN_SOURCE_SCORE: Final = 0.8  # a pasted face is one that the labelling detector was sure of

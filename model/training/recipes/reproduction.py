@@ -36,23 +36,7 @@ class Stage:
 
 # Steps as they were done: on the GPU each training was given a time, and its cosine fitted into it.
 NANO_STAGES: Final = (
-    Stage("detector-first", "detector", 9849),
-    Stage(
-        "detector",
-        "detector",
-        2600,
-        {
-            "canvas.batch": "12",
-            "canvas.large_batch": "4",
-            "canvas.large_every": "2",
-            "warmup_steps": "100",
-            "learning_rate": "6e-4",
-            "losses.landmarks": "25",
-            "ema_decay": "0.998",
-            "seed": "12",
-        },
-        init="detector-first",
-    ),
+    Stage("detector", "detector", 9849),
     Stage("wide", "wide", 1473),
     Stage("nano", "nano", 3799, distil="wide"),
 )
