@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.runtime.alignment import ARCFACE_TEMPLATE_P2
-from service.quality import Pose, assess, pose_of, sharpness_of
+from model.runtime.quality import Pose, assess, pose_of, sharpness_of
 
-# A face other than the one inside `service.quality`: rounded proportions, in eye distances, y down, z inwards.
+# A face other than the one inside `model.runtime.quality`: rounded proportions, in eye distances, y down, z inwards.
 FACE = np.array([[-0.5, 0, 0], [0.5, 0, 0], [0, 0.55, -0.42], [-0.4, 1.05, 0.08], [0.4, 1.05, 0.08]], np.float64)
 
 
