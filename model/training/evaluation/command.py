@@ -30,6 +30,8 @@ _TABLE_WIDTH = 150  # columns, where the output is no terminal that states its o
 @click.option("--out", type=_FOLDER, help="Folder for the report.  [default: the training run's report/, else report/]")
 @click.option("--device", type=_DEVICE, default="auto", show_default=True, help="Where the network runs.")
 @click.option("--limit", type=click.IntRange(min=1), help="--data: about so many images a set, rough figures.")
+@click.option("--quality", is_flag=True, help="--data: errors against sharpness, pose and face size, too.")
+@click.option("--train-gap", is_flag=True, help="--data: the same figures on a sample of the training rows, too.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Crops a run.")
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="Threads on the CPU.  [default: one a core]")
 def evaluate(
@@ -43,6 +45,8 @@ def evaluate(
     out: Path | None,
     device: Literal["auto", "cpu", "cuda"],
     limit: int | None,
+    quality: bool,
+    train_gap: bool,
     batch_size: int,
     threads: int,
 ) -> None:
@@ -55,7 +59,7 @@ def evaluate(
     \b
     mien-train evaluate runs/nano --data ../shared/data
     mien-train evaluate runs/nano --data ../shared/data --limit 500
-    mien-train evaluate nano --data ../shared/data --out /tmp/nano-report
+    mien-train evaluate nano --data ../shared/data --quality --train-gap --out /tmp/nano-report
     mien-train evaluate runs/swinface --bin lfw.bin --bin cfp_fp.bin --ijb IJBC
     """  # noqa: D301 - click reads the backspace character, which a raw string would not hold
     try:
@@ -67,8 +71,10 @@ def evaluate(
         raise click.ClickException(message) from error
     if data is None and not bins and not ijb:
         raise click.UsageError("say what to measure on: --data, --bin or --ijb")
+    if data is None and (quality or train_gap):
+        raise click.UsageError("--quality and --train-gap go with --data")
     protocols = Protocols(bins, ijb, TemplateOptions(flip, feature_norm, detector_score))
-    request = Request(target, data, device, limit, batch_size, threads, protocols)
+    request = Request(target, data, device, limit, batch_size, threads, protocols, quality, train_gap)
     report, folder = _write(request, out)
     _show(report, folder)
 

@@ -7,19 +7,23 @@ command line and never prints.
 import json
 import math
 import os
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from model.checkpoint import CONFIG, CheckpointError
 from model.runtime.detection import Detector
-from model.runtime.pack import MANIFEST, PackError, find_pack, read_pack, verify_pack
+from model.runtime.pack import MANIFEST, Pack, PackError, Threshold, find_pack, read_pack, verify_pack
 from model.training.dataset import DataError
-from model.training.detection.evaluate import evaluate_on
+from model.training.detection.evaluate import evaluate_detector, evaluate_on
 from model.training.detection.operating_point import open_checkpoint as open_detector
 from model.training.detection.scenes import read_scenes
 from model.training.evaluation.protocols import Protocols, measure_protocols
+from model.training.evaluation.quality.inspection import Inspection
+from model.training.evaluation.quality.scenes import scene_curves
 from model.training.evaluation.report import EvaluationReport
+from model.training.evaluation.seen import sampled_faces, sampled_scenes, stated
 from model.training.evaluation.subjects import (
     ARCFACE,
     DeviceChoice,
@@ -30,7 +34,9 @@ from model.training.evaluation.subjects import (
     open_checkpoint,
     open_on,
 )
-from model.training.evaluation.validation import BATCH_SIZE, PredictOn, evaluate_aligned
+from model.training.evaluation.validation import BATCH_SIZE, Beside, PredictOn, evaluate_aligned, find_sets
+
+_QUALITY_FMR: Final = 1e-3  # at whose threshold a pair of one person counts as refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,8 @@ class Request:
         batch_size: crops a run of the network.
         num_threads: on the CPU; 0 leaves torch's and onnxruntime's own choice.
         protocols: published verification sets to measure beside.
+        quality: set errors against sharpness, pose and size, too.
+        train_gap: measure a sample of the training rows as well.
     """
 
     target: str
@@ -54,6 +62,8 @@ class Request:
     batch_size: int = BATCH_SIZE
     num_threads: int = 0
     protocols: Protocols = field(default_factory=Protocols)
+    quality: bool = False
+    train_gap: bool = False
 
     @property
     def command(self) -> str:
@@ -61,7 +71,8 @@ class Request:
         data = "" if self.data is None else f" --data {self.data}"
         protocols = f" {self.protocols.arguments}" if self.protocols else ""
         limit = "" if self.limit is None else f" --limit {self.limit}"
-        return f"mien-train evaluate {self.target}{data}{protocols}{limit}"
+        more = f"{' --quality' if self.quality else ''}{' --train-gap' if self.train_gap else ''}"
+        return f"mien-train evaluate {self.target}{data}{protocols}{limit}{more}"
 
 
 def examine(request: Request) -> EvaluationReport:
@@ -81,6 +92,7 @@ def examine(request: Request) -> EvaluationReport:
         notes = ("a detector's checkpoint runs on the CPU",) if request.device == "cuda" else ()
         report = EvaluationReport(str(folder), request.command, notes=notes)
         return _with_detection(report, open_detector(folder), request)
+    # A checkpoint of the analyzer has no detector beside it, so pose is left out of its quality.
     return _measured(open_checkpoint(folder, request.device, request.num_threads), request)
 
 
@@ -111,21 +123,26 @@ def _examine_pack(request: Request) -> EvaluationReport:
     verify_pack(folder, pack)
     subjects = PackSubjects(folder, pack, request.device, request.num_threads)
     report = EvaluationReport(subjects.name, request.command)
-    if request.data is not None:
-        report = _on_sets(report, subjects.predict_on, request)
+    if request.data is None:
+        return _of_protocols(report, subjects, pack, request).extended(notes=subjects.notes())
+    session = open_on(folder / pack.detector.file, request.device, request.num_threads)
+    detector = Detector(session, pack.detector)
+    thresholds = () if pack.verification is None else pack.verification.thresholds
+    report = _on_sets(report, subjects.predict_on, request, thresholds, detector)
+    report = _of_protocols(report, subjects, pack, request).extended(notes=subjects.notes())
+    try:
+        return _with_detection(report, detector, request)
+    except DataError as error:  # the analyzer's figures stand without the detector's
+        return report.extended(notes=[f"detection: {error}, left out"])
+
+
+def _of_protocols(report: EvaluationReport, subjects: PackSubjects, pack: Pack, request: Request) -> EvaluationReport:
     if request.protocols:
         arcface = subjects.on(ARCFACE)
         if arcface is None:
             raise SubjectError(f"{pack.name} takes no {ARCFACE} crops, and the verification sets hold such")
         report = _by_protocols(report, arcface, request)
-    report = report.extended(notes=subjects.notes())
-    if request.data is None:
-        return report
-    session = open_on(folder / pack.detector.file, request.device, request.num_threads)
-    try:
-        return _with_detection(report, Detector(session, pack.detector), request)
-    except DataError as error:  # the analyzer's figures stand without the detector's
-        return report.extended(notes=[f"detection: {error}, left out"])
+    return report
 
 
 def _pack_folder(target: str) -> Path:
@@ -145,16 +162,38 @@ def _measured(subject: Subject, request: Request) -> EvaluationReport:
     return _by_protocols(report, subject, request) if request.protocols else report
 
 
-def _on_sets(report: EvaluationReport, predict_on: PredictOn, request: Request) -> EvaluationReport:
+def _on_sets(
+    report: EvaluationReport,
+    predict_on: PredictOn,
+    request: Request,
+    thresholds: Sequence[Threshold] = (),
+    detector: Detector | None = None,
+) -> EvaluationReport:
     assert request.data is not None
-    return evaluate_aligned(
+    inspection = Inspection(
+        request.command, detector, next((row.threshold for row in thresholds if row.fmr == _QUALITY_FMR), None)
+    )
+    found = evaluate_aligned(
         predict_on,
         request.data,
         model=report.model,
         command=report.command,
         limit=request.limit,
         batch_size=request.batch_size,
+        beside=Beside(thresholds, inspection.curves if request.quality else None),
     )
+    return _with_seen(found, predict_on, request) if request.train_gap else found
+
+
+def _with_seen(report: EvaluationReport, predict_on: PredictOn, request: Request) -> EvaluationReport:
+    assert request.data is not None
+    with sampled_faces(request.data, find_sets(request.data), request.limit) as (folder, names):
+        if not names:
+            return report.extended(notes=[f"{request.data} holds no training rows, so no gap to them is stated"])
+        seen = evaluate_aligned(
+            predict_on, folder, model=report.model, command=report.command, batch_size=request.batch_size
+        )
+    return replace(report, seen=(*report.seen, *stated(seen.measures)))
 
 
 def _by_protocols(report: EvaluationReport, subject: Subject, request: Request) -> EvaluationReport:
@@ -167,4 +206,12 @@ def _with_detection(report: EvaluationReport, detector: Detector, request: Reque
     scenes = list(read_scenes(request.data, "val"))
     # Every k-th scene keeps the mixture of photographs and rooms.
     every = 1 if request.limit is None else max(math.ceil(len(scenes) / request.limit), 1)
-    return report.extended(evaluate_on(detector, scenes[::every]).measures())
+    report = report.extended(evaluate_on(detector, scenes[::every]).measures())
+    if request.quality:
+        found = scene_curves(detector, scenes[::every], request.command)
+        report = replace(report, quality=(*report.quality, *found))
+    if request.train_gap:
+        with sampled_scenes(request.data) as folder:
+            seen = () if folder is None else stated(evaluate_detector(detector, folder).measures())
+        report = replace(report, seen=(*report.seen, *seen))
+    return report

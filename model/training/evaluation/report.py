@@ -5,14 +5,15 @@ pictures and `tables` for the terminal).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from model.runtime.pack import Figure
+from model.runtime.pack import Figure, QualityCurve
 from model.training.evaluation.groups import ALL
+from model.training.evaluation.intervals import Interval
 
 REPORT: Final = "report.json"
 
@@ -31,7 +32,9 @@ class Measure:
         value: finite.
         dataset: the set it was counted on.
         num_samples: faces; pairs for verification (genuine ones for a TAR, impostor ones for an FMR and a threshold).
-        group: `all`, or a group of `groups.groups_of`.
+        group: `all`, or a group of `groups.groups_of` or `groups.intersections_of`.
+        low: lower end of its 95 % interval; None where none is known.
+        high: upper end.
     """
 
     task: str
@@ -40,6 +43,12 @@ class Measure:
     dataset: str
     num_samples: int
     group: str = ALL
+    low: float | None = None
+    high: float | None = None
+
+    def within(self, interval: Interval | None) -> "Measure":
+        """The same with its interval."""
+        return self if interval is None else replace(self, low=interval.low, high=interval.high)
 
     def figure(self, command: str) -> Figure:
         """The same as a pack states it, with the command that made it."""
@@ -51,6 +60,8 @@ class Measure:
             group=self.group,
             num_samples=self.num_samples,
             command=command,
+            low=self.low,
+            high=self.high,
         )
 
 
@@ -79,7 +90,10 @@ class VerificationCurve:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationReport:
-    """Everything measured of one model, and what was left out and why (`notes`, a line each)."""
+    """Everything measured of one model, and what was left out and why (`notes`, a line each).
+
+    `seen` are figures on rows that were trained on, `quality` how errors go with the quality of a face.
+    """
 
     model: str
     command: str
@@ -87,6 +101,8 @@ class EvaluationReport:
     confusions: tuple[Confusion, ...] = ()
     curves: tuple[VerificationCurve, ...] = ()
     notes: tuple[str, ...] = ()
+    seen: tuple[Measure, ...] = ()
+    quality: tuple[QualityCurve, ...] = ()
 
     def figures(self) -> tuple[Figure, ...]:
         """The measures as a pack states them."""
@@ -110,13 +126,11 @@ class EvaluationReport:
         curves: Sequence[VerificationCurve] = (),
     ) -> "EvaluationReport":
         """The same with more measures, notes and curves, a detector's beside an analyzer's."""
-        return EvaluationReport(
-            self.model,
-            self.command,
-            (*self.measures, *measures),
-            self.confusions,
-            (*self.curves, *curves),
-            (*self.notes, *notes),
+        return replace(
+            self,
+            measures=(*self.measures, *measures),
+            curves=(*self.curves, *curves),
+            notes=(*self.notes, *notes),
         )
 
     def to_json(self) -> str:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from model.runtime.pack import QualityCurve, Threshold
 from model.training.dataset import ALIGNMENT, DataError, FaceTable, read_faces
 from model.training.encoded_images import Images
 from model.training.evaluation.matching import Matching, measure_all_pairs, measure_pairs
@@ -28,6 +29,9 @@ from model.training.evaluation.tasks import labelled_tasks, measure_tasks
 Predict = Callable[[NDArray[np.uint8]], Mapping[str, NDArray[np.float32]]]
 # Who answers crops in an alignment, of those that a set's files state; None if nobody takes them.
 PredictOn = Callable[[str], Predict | None]
+# What else is drawn from a set's answers: the model, the set, answers by task, the set's own threshold at an FMR of
+# 0.001 (None where it has none), bars.
+Inspect = Callable[[Predict, FaceTable, Mapping[str, NDArray[np.float32]], float | None, Progress], list[QualityCurve]]
 
 SETS: Final = ("lfw", "celeba", "utkface", "fer2013")
 _VALIDATION: Final = "val"
@@ -40,6 +44,27 @@ class EvaluationError(ValueError):
     """A model whose answers cannot be measured; the message is one clear line."""
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What an evaluation states beside the sets' own figures.
+
+    Attributes:
+        shipped: thresholds that a pack states already.
+        inspect: draws quality's curves from each set; None for none.
+    """
+
+    shipped: Sequence[Threshold] = ()
+    inspect: Inspect | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _How:
+    """How every set is measured alike."""
+
+    batch_size: int
+    beside: Beside
+
+
 @dataclass(slots=True)
 class _Findings:
     """A report, as it grows."""
@@ -48,6 +73,7 @@ class _Findings:
     confusions: list[Confusion] = field(default_factory=list)
     curves: list[VerificationCurve] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    quality: list[QualityCurve] = field(default_factory=list)
 
     def add(self, matching: Matching) -> None:
         self.measures += matching.measures
@@ -86,6 +112,7 @@ def evaluate_aligned(
     limit: int | None = None,
     batch_size: int = BATCH_SIZE,
     cache: Path | None = None,
+    beside: Beside | None = None,
 ) -> EvaluationReport:
     """Measures all that a model answers and the sets label.
 
@@ -101,6 +128,7 @@ def evaluate_aligned(
         limit: no more images of each set than about so many, for a quick look; the figures are then rough.
         batch_size: crops a call of `predict`.
         cache: folder for decoded pixels, see `dataset.read_faces`.
+        beside: what else is stated.
 
     Raises:
         DataError: if the folder holds no validation set, or one is unreadable.
@@ -120,9 +148,15 @@ def evaluate_aligned(
             if predict is None:
                 found.notes.append(f"{table.dataset}: nothing in the model takes such crops, left out")
                 continue
-            _measure_set(predict, table, pairs, batch_size, found, progress)
+            _measure_set(predict, table, pairs, _How(batch_size, beside or Beside()), found, progress)
     return EvaluationReport(
-        model, command, tuple(found.measures), tuple(found.confusions), tuple(found.curves), tuple(found.notes)
+        model,
+        command,
+        tuple(found.measures),
+        tuple(found.confusions),
+        tuple(found.curves),
+        tuple(found.notes),
+        quality=tuple(found.quality),
     )
 
 
@@ -192,7 +226,7 @@ def _measure_set(
     predict: Predict,
     table: FaceTable,
     pairs: PairList | None,
-    batch_size: int,
+    how: _How,
     found: _Findings,
     progress: Progress,
 ) -> None:
@@ -201,23 +235,35 @@ def _measure_set(
         found.notes.append(f"{table.dataset}: labels nothing that the model answers, left out")
         return
     bar = progress.add_task(table.dataset, total=len(table))
-    outputs = predict_all(predict, table.images, batch_size, lambda num: progress.advance(bar, num))
+    outputs = predict_all(predict, table.images, how.batch_size, lambda num: progress.advance(bar, num))
     measures, confusions = measure_tasks(outputs, table)
     found.measures += measures
     found.confusions += confusions
     if "embedding" in asked:
-        _measure_embedding(outputs["embedding"], table, pairs, found, progress)
+        _measure_embedding(outputs["embedding"], table, pairs, how.beside.shipped, found, progress)
+    if how.beside.inspect is not None:
+        found.quality += how.beside.inspect(predict, table, outputs, _own_threshold(found, table.dataset), progress)
+
+
+def _own_threshold(found: _Findings, dataset: str) -> float | None:
+    named = ("threshold_at_fmr_1e-03", dataset)
+    return next((row.value for row in found.measures if (row.metric, row.dataset) == named), None)
 
 
 def _measure_embedding(
-    embeddings: NDArray[np.float32], table: FaceTable, pairs: PairList | None, found: _Findings, progress: Progress
+    embeddings: NDArray[np.float32],
+    table: FaceTable,
+    pairs: PairList | None,
+    shipped: Sequence[Threshold],
+    found: _Findings,
+    progress: Progress,
 ) -> None:
     if pairs is not None:
         found.add(measure_pairs(embeddings, table, pairs))
     else:
         found.notes.append(f"{table.dataset}: no {table.dataset}-val-pairs.csv, so no ten-fold accuracy")
     bar = progress.add_task(f"{table.dataset}, all pairs", total=int((table.identity != -1).sum()))
-    found.add(measure_all_pairs(embeddings, table, progress=lambda num: progress.advance(bar, num)))
+    found.add(measure_all_pairs(embeddings, table, progress=lambda num: progress.advance(bar, num), shipped=shipped))
 
 
 def _check(task: str, answer: NDArray[np.float32], num_images: int) -> None:
@@ -233,14 +279,15 @@ def _few(table: FaceTable, pairs: PairList | None, limit: int) -> tuple[FaceTabl
     """No more than `limit` images: those of a balanced few pairs where there are pairs, else spread evenly."""
     if pairs is None:
         rows = np.unique(np.linspace(0, len(table) - 1, min(limit, len(table))).round().astype(np.int64))
-        return _rows(table, rows.tolist()), None
+        return rows_of(table, rows.tolist()), None
     kept = few_pairs(pairs, limit)
     rows = np.unique(np.concatenate([kept.first, kept.second]))
     renumbered = replace(kept, first=np.searchsorted(rows, kept.first), second=np.searchsorted(rows, kept.second))
-    return _rows(table, rows.tolist()), renumbered
+    return rows_of(table, rows.tolist()), renumbered
 
 
-def _rows(table: FaceTable, rows: Sequence[int]) -> FaceTable:
+def rows_of(table: FaceTable, rows: Sequence[int]) -> FaceTable:
+    """Chosen rows of a table, in their order."""
     chosen = np.asarray(rows, np.int64)
     return replace(
         table,
