@@ -113,6 +113,7 @@ class QualityBin(_Part):
 
     low: float
     high: float
+    mean: float  # quality
     error: float
     error_low: float
     error_high: float

@@ -148,7 +148,8 @@ def _bin(
     interval = wilson(mean, len(values)) if is_rate and cluster is None else bootstrap_mean(values, cluster)
     return QualityBin(
         low=low,
-        high=high,
+        high=min(high, float(quality_N.max())),
+        mean=float(quality_N[inside].mean()),
         error=mean,
         error_low=interval.low,
         error_high=interval.high,
