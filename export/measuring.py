@@ -32,11 +32,12 @@ def measured(folder: Path, pack: Pack, data: Path, finished: Path, logs: Mapping
         logs: of trainings, by part, to draw.
     """
     report = examine(Request(str(folder), data, device="cpu", num_threads=1, quality=True, train_gap=True))
-    command = Request(str(finished), data, quality=True, train_gap=True).command
-    quality = tuple(curve.model_copy(update={"command": command}) for curve in report.quality)
-    report = replace(report, command=command, quality=quality)
+    again = Request(str(finished), data)  # each part under the command that gives it again
+    of_quality, of_seen = replace(again, quality=True).command, replace(again, train_gap=True).command
+    quality = tuple(curve.model_copy(update={"command": of_quality}) for curve in report.quality)
+    report = replace(report, command=again.command, quality=quality)
     kept = tuple(figure for figure in pack.measured if not figure.command.startswith(_EVALUATED_BY))
-    seen: tuple[Figure, ...] = tuple(measure.figure(command) for measure in report.seen)
+    seen: tuple[Figure, ...] = tuple(measure.figure(of_seen) for measure in report.seen)
     pictures = draw_pictures(folder, report, logs)
     return pack.model_copy(
         update={

@@ -34,7 +34,7 @@ from model.training.evaluation.subjects import (
     open_checkpoint,
     open_on,
 )
-from model.training.evaluation.validation import BATCH_SIZE, Beside, PredictOn, evaluate_aligned, find_sets
+from model.training.evaluation.validation import BATCH_SIZE, Beside, PredictOn, evaluate_aligned, find_measured
 
 _QUALITY_FMR: Final = 1e-3  # at whose threshold a pair of one person counts as refused
 
@@ -128,10 +128,11 @@ def _examine_pack(request: Request) -> EvaluationReport:
     session = open_on(folder / pack.detector.file, request.device, request.num_threads)
     detector = Detector(session, pack.detector)
     thresholds = () if pack.verification is None else pack.verification.thresholds
-    report = _on_sets(report, subjects.predict_on, request, thresholds, detector)
+    trained_on = frozenset(entry.name for entry in pack.training_data)
+    report = _on_sets(report, subjects.predict_on, request, _Known(thresholds, detector, trained_on))
     report = _of_protocols(report, subjects, pack, request).extended(notes=subjects.notes())
     try:
-        return _with_detection(report, detector, request)
+        return _with_detection(report, detector, request, trained_on)
     except DataError as error:  # the analyzer's figures stand without the detector's
         return report.extended(notes=[f"detection: {error}, left out"])
 
@@ -162,17 +163,30 @@ def _measured(subject: Subject, request: Request) -> EvaluationReport:
     return _by_protocols(report, subject, request) if request.protocols else report
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a pack tells beside its graphs: thresholds, a detector, and the sets that it was trained on.
+
+    `trained_on` is None for a checkpoint, which does not tell: every set with training rows is taken for one.
+    """
+
+    thresholds: Sequence[Threshold] = ()
+    detector: Detector | None = None
+    trained_on: frozenset[str] | None = None
+
+    @property
+    def threshold(self) -> float | None:
+        return next((row.threshold for row in self.thresholds if row.fmr == _QUALITY_FMR), None)
+
+
+_CHECKPOINT: Final = _Known()
+
+
 def _on_sets(
-    report: EvaluationReport,
-    predict_on: PredictOn,
-    request: Request,
-    thresholds: Sequence[Threshold] = (),
-    detector: Detector | None = None,
+    report: EvaluationReport, predict_on: PredictOn, request: Request, known: _Known = _CHECKPOINT
 ) -> EvaluationReport:
     assert request.data is not None
-    inspection = Inspection(
-        request.command, detector, next((row.threshold for row in thresholds if row.fmr == _QUALITY_FMR), None)
-    )
+    inspection = Inspection(request.command, known.detector, known.threshold)
     found = evaluate_aligned(
         predict_on,
         request.data,
@@ -180,16 +194,20 @@ def _on_sets(
         command=report.command,
         limit=request.limit,
         batch_size=request.batch_size,
-        beside=Beside(thresholds, inspection.curves if request.quality else None),
+        beside=Beside(known.thresholds, inspection.curves if request.quality else None),
     )
-    return _with_seen(found, predict_on, request) if request.train_gap else found
+    return _with_seen(found, predict_on, request, known.trained_on) if request.train_gap else found
 
 
-def _with_seen(report: EvaluationReport, predict_on: PredictOn, request: Request) -> EvaluationReport:
+def _with_seen(
+    report: EvaluationReport, predict_on: PredictOn, request: Request, trained_on: frozenset[str] | None
+) -> EvaluationReport:
     assert request.data is not None
-    with sampled_faces(request.data, find_sets(request.data), request.limit) as (folder, names):
+    validated = tuple(name for name, split in find_measured(request.data) if split == "val")
+    asked = tuple(name for name in validated if trained_on is None or name in trained_on)
+    with sampled_faces(request.data, asked, request.limit) as (folder, names):
         if not names:
-            return report.extended(notes=[f"{request.data} holds no training rows, so no gap to them is stated"])
+            return report.extended(notes=[f"{request.data} holds no rows that it was trained on: no gap is stated"])
         seen = evaluate_aligned(
             predict_on, folder, model=report.model, command=report.command, batch_size=request.batch_size
         )
@@ -201,7 +219,9 @@ def _by_protocols(report: EvaluationReport, subject: Subject, request: Request) 
     return report.extended(found.measures, found.notes, found.curves)
 
 
-def _with_detection(report: EvaluationReport, detector: Detector, request: Request) -> EvaluationReport:
+def _with_detection(
+    report: EvaluationReport, detector: Detector, request: Request, trained_on: frozenset[str] | None = None
+) -> EvaluationReport:
     assert request.data is not None
     scenes = list(read_scenes(request.data, "val"))
     # Every k-th scene keeps the mixture of photographs and rooms.
@@ -210,7 +230,7 @@ def _with_detection(report: EvaluationReport, detector: Detector, request: Reque
     if request.quality:
         found = scene_curves(detector, scenes[::every], request.command)
         report = replace(report, quality=(*report.quality, *found))
-    if request.train_gap:
+    if request.train_gap and (trained_on is None or "detection" in trained_on):
         with sampled_scenes(request.data) as folder:
             seen = () if folder is None else stated(evaluate_detector(detector, folder).measures())
         report = replace(report, seen=(*report.seen, *seen))
