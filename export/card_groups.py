@@ -17,7 +17,6 @@ from export.figures import (
     kind_of,
     pictured,
     shown,
-    written,
 )
 from model.runtime.pack import Figure, Pack
 
@@ -56,10 +55,14 @@ class Gap:
         )
         if self.low is None or self.high is None:
             return line
-        return (
-            f"{line}; gap {written(figure.metric, self.size)} "
-            f"({written(figure.metric, self.low)} to {written(figure.metric, self.high)})"
-        )
+        return f"{line}; gap {_apart(figure.metric, self.size, self.low, self.high)}"
+
+
+def _apart(metric: str, size: float, low: float, high: float) -> str:
+    if is_years(metric):
+        return f"{size:.2f} years ({low:.2f} to {high:.2f})"
+    decimals = 3 if metric.startswith("fmr_at") else 1
+    return f"{100 * size:.{decimals}f} points ({100 * low:.{decimals}f} to {100 * high:.{decimals}f})"
 
 
 def by_group(pack: Pack) -> str:
@@ -121,11 +124,14 @@ def _between(worst: Figure, best: Figure, size: float) -> tuple[float | None, fl
 
 
 def _largest(gaps: Sequence[Gap]) -> Iterator[str]:
-    """The one largest gap, and the largest of each unit: a gap counts where its interval leaves out 0."""
+    """The one largest gap, and the largest of each unit: a task's gap counts where its interval leaves out 0."""
     sure = [
         gap
         for gap in gaps
-        if not gap.worst.metric.startswith(_NOT_RANKED) and (gap.low is None or gap.low > 0) and gap.size > 0
+        if not gap.worst.metric.startswith(_NOT_RANKED)
+        and not is_detail(gap.worst.metric)
+        and (gap.low is None or gap.low > 0)
+        and gap.size > 0
     ]
     compared = [gap for gap in sure if gap.by_error is not None]
     if compared:
@@ -134,7 +140,7 @@ def _largest(gaps: Sequence[Gap]) -> Iterator[str]:
         yield ""
     shares = [gap for gap in sure if not is_years(gap.worst.metric)]
     years = [gap for gap in sure if is_years(gap.worst.metric)]
-    for name, some in (("in per cent points", shares), ("in years", years)):
+    for name, some in (("in points of per cent", shares), ("in years", years)):
         if some:
             yield f"- The largest {name}: {max(some, key=lambda gap: gap.size).text}."
     yield ""

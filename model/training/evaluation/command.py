@@ -87,6 +87,7 @@ def _write(request: "Request", out: Path | None) -> tuple["EvaluationReport", Pa
     from model.training.evaluation.curves import draw_report
     from model.training.evaluation.examination import examine, run_folder
     from model.training.evaluation.history import LOG, HistoryError, draw_training
+    from model.training.evaluation.quality.drawing import draw_quality
     from model.training.evaluation.report import write_report
     from model.training.evaluation.subjects import SubjectError
     from model.training.evaluation.validation import EvaluationError
@@ -97,6 +98,7 @@ def _write(request: "Request", out: Path | None) -> tuple["EvaluationReport", Pa
         report = examine(request)
         write_report(report, folder)
         draw_report(report, folder)
+        draw_quality(report.quality, folder)
         if run is not None:
             draw_training(run / LOG, folder / "training.png")
     except HistoryError as error:

@@ -31,6 +31,7 @@ from model.training.evaluation.verification import (
 
 FMRS: Final = (1e-2, 1e-3, 1e-4)
 MIN_FALSE_MATCHES: Final = 10  # a rate measured on fewer is noise: its relative deviation is 1 / sqrt(count)
+_DEFAULT_FMR: Final = 1e-3
 _CURVE_POINTS: Final = 256
 _WITHOUT_CURVES: Final = ("youth",)  # their figures are stated; more lines would hide the others'
 
@@ -101,11 +102,15 @@ def measure_all_pairs(
         part = all_pairs(embeddings_ND[rows], table.identity[rows])
         if len(part.genuine) and len(part.impostor):
             of_group = _people(embeddings_ND, table, rows)
+            if is_intersection(group):  # of many small groups, what a user meets by default
+                default = [row for row in shipped if row.fmr == _DEFAULT_FMR]
+                found.measures += _shipped_measures(table.dataset, group, default, part, of_group)
+                continue
             found.measures += [
                 row for point in points for row in _group_measures(table.dataset, group, point, part, of_group)
             ]
             found.measures += _shipped_measures(table.dataset, group, shipped, part, of_group)
-            if not is_intersection(group) and kind_of(group) not in _WITHOUT_CURVES:
+            if kind_of(group) not in _WITHOUT_CURVES:
                 found.curves.append(curve_of(table.dataset, group, part))
     return found
 

@@ -35,6 +35,7 @@ from model.training.evaluation.report import Confusion, Measure
 
 Outputs = Mapping[str, NDArray[np.float32]]
 
+_GROUP_BY: Final = {"male": "gender", "young": "youth"}  # of these, a group's accuracy is a recall
 CLASSES: Final[Mapping[Task, tuple[str, ...]]] = {"gender": GENDERS, "race": RACES, "expression": EXPRESSIONS}
 
 
@@ -202,7 +203,7 @@ def _each_attribute(scores: AttributeScores, dataset: str, group: str) -> list[M
             wilson(float(value), int(number))
         )
         for name, value, number in zip(ATTRIBUTES, scores.accuracy, scores.num_samples, strict=True)
-        if number
+        if number and kind_of(group) != _GROUP_BY.get(name)
     ]
     balanced = [
         Measure("attributes", f"balanced_accuracy_{name}", float(value), dataset, int(number))
