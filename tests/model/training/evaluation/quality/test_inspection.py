@@ -53,7 +53,7 @@ def curves() -> list[QualityCurve]:
     """What an inspection draws of an analyzer that needs detail."""
     table = _faces()
     with Progress(disable=True) as progress:
-        return Inspection("c", threshold=0.98).curves(_blind, table, _blind(table.images), None, progress)
+        return Inspection("c", threshold=0.98).curves(_blind, table, _blind(_textured()), None, progress)
 
 
 def _of(curves: list[QualityCurve], task: str, quality: str, how: str) -> QualityCurve:
@@ -94,13 +94,13 @@ def test_crops_of_another_alignment_have_no_curves() -> None:
     """Quality is measured in the five-point alignment, so CelebA's own crops are passed over."""
     table = replace(_faces(), alignment="celeba")
     with Progress(disable=True) as progress:
-        assert Inspection("c").curves(_blind, table, _blind(table.images), None, progress) == []
+        assert Inspection("c").curves(_blind, table, _blind(_textured()), None, progress) == []
 
 
 def test_curves_are_drawn(curves: list[QualityCurve], tmp_path: Path) -> None:
     """Faces as they are, degraded ones and detection have a picture each, and none is drawn of nothing."""
     assert draw_quality([], tmp_path) == ()
-    errors = Errors("detection", "missed", np.arange(200) % 2 * 1.0)
+    errors = Errors("detection", "missed", (np.arange(200) % 2).astype(np.float64))
     missed = curve(errors, "size_px", np.linspace(12, 300, 200), "detection-val", "measured", "c")
     assert missed is not None
     drawn = draw_quality([*curves, missed], tmp_path)
