@@ -187,6 +187,45 @@ class Figure(_Part):
     group: str = "all"
     num_samples: int = Field(ge=1)
     command: str
+    low: float | None = None  # ends of its 95 % interval, where one was measured
+    high: float | None = None
+
+
+class QualityBin(_Part):
+    """The mean error of the samples whose quality lies from `low` to `high`, with its 95 % interval."""
+
+    low: float
+    high: float
+    mean: float  # quality
+    error: float
+    error_low: float
+    error_high: float
+    num_samples: int = Field(ge=1)
+
+
+class QualityCurve(_Part):
+    """How a task's error goes with a measure of quality, on one set: bins, and the rank correlation over its samples.
+
+    `measured` faces are as they are; `degraded` ones are the same faces made smaller or blurred.
+    """
+
+    task: str
+    error: str  # wrong, absolute_error_years, wrong_share, false_non_match, missed, landmark_error_by_eye_distance
+    quality: str  # sharpness, yaw_degrees, pitch_degrees, roll_degrees, size_px, blur_sigma_px
+    dataset: str
+    how: Literal["measured", "degraded"]
+    spearman: float = Field(ge=-1, le=1)
+    spearman_low: float
+    spearman_high: float
+    num_samples: int = Field(ge=1)
+    bins: tuple[QualityBin, ...] = Field(min_length=2)
+    command: str
+
+
+class Picture(PackFile):
+    """A picture of the card, and what it shows."""
+
+    title: str
 
 
 class TrainingSet(_Part):
@@ -207,6 +246,12 @@ class TrainingRun(_Part):
     machine: str | None = None
     teacher: str | None = None  # whose embeddings it was taught to imitate
     file: str | None = None  # the graph that came of it, where the pack has analyzers of several trainings
+    role: str | None = None  # of an earlier training: what of it went into the pack, e.g. its weights as a start
+    watts: float | None = Field(default=None, gt=0)  # drawn by the machine while it trained, as `energy_basis` says
+    energy_kwh: float | None = Field(default=None, gt=0)
+    grid_g_per_kwh: float | None = Field(default=None, gt=0)  # of CO2 equivalents, by the electricity
+    carbon_kg_co2e: float | None = Field(default=None, gt=0)
+    energy_basis: str | None = None  # where both numbers come from: stated by a person, or assumed
 
 
 class Pack(_Part):
@@ -224,6 +269,9 @@ class Pack(_Part):
     embedding_space: str | None = None
     verification: Verification | None = None
     measured: tuple[Figure, ...] = ()
+    seen: tuple[Figure, ...] = ()  # the same on rows that were trained on: what a network knows by heart
+    quality: tuple[QualityCurve, ...] = ()
+    pictures: tuple[Picture, ...] = ()  # of the card, beside it
     checkpoints: tuple[PackFile, ...] = ()  # half-precision EMA weights, from which training can go on
     exported_with: dict[str, str] = {}
 
@@ -233,9 +281,9 @@ class Pack(_Part):
         return tuple(task for analyzer in self.analyzers for task in analyzer.tasks)
 
     def files(self) -> tuple[PackFile, ...]:
-        """Every file that the pack states a hash for, checkpoints included."""
+        """Every file that the pack states a hash for, checkpoints and the card's pictures included."""
         twins = tuple(analyzer.int8 for analyzer in self.analyzers if analyzer.int8 is not None)
-        return (self.detector, *self.analyzers, *twins, *self.checkpoints)
+        return (self.detector, *self.analyzers, *twins, *self.checkpoints, *self.pictures)
 
 
 def find_pack(name_or_path: str, packs_dir: Path = PACKS_DIR) -> Path:
@@ -277,12 +325,12 @@ def read_pack(folder: Path) -> Pack:
 
 
 def verify_pack(folder: Path, pack: Pack, *, checkpoints: bool = False) -> None:
-    """Verifies the hash of every file that serving needs, and of the checkpoints too if asked.
+    """Verifies the hash of every file that serving needs, and of the checkpoints and pictures too if asked.
 
     Raises:
         PackError: naming the first file that is missing or differs.
     """
-    spared = set() if checkpoints else {part.file for part in pack.checkpoints}
+    spared = set() if checkpoints else {part.file for part in (*pack.checkpoints, *pack.pictures)}
     for part in pack.files():
         if part.file not in spared and sha256_of(folder / part.file) != part.sha256:
             raise PackError(f"{folder / part.file}: its SHA-256 is not the one that {MANIFEST} states")
