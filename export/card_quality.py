@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from export.figures import ALL, is_worse_when_higher, is_years, pictured, shown, written
-from model.runtime.pack import Figure, Pack, QualityCurve
+from model.runtime.pack import Figure, Pack
+from model.runtime.quality_curve import QualityCurve
 
 _TRAIN: Final = "-train"
 _DECIMALS: Final = {"sharpness": 2, "blur_sigma_px": 1}

@@ -9,11 +9,14 @@ import json
 import os
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from model.runtime.labels import Task
+from model.runtime.part import Part
+from model.runtime.quality_curve import QualityCurve
+from model.runtime.scales import ONE_SCALE, Scales, check_scales
 
 PACKS_DIR: Final = Path(__file__).resolve().parent.parent / "packs"  # packs that ship inside the distribution
 DEFAULT_PACK: Final = "nano"
@@ -21,49 +24,13 @@ MANIFEST: Final = "pack.json"
 FORMAT: Final = 1
 
 Alignment = Literal["arcface-5pt", "box", "celeba"]
-ONE_SCALE: Final = (1.0,)
-_SMALL: Final = (0.25, 0.75)  # bounds of a scale under one
-_MOST_TILES: Final = 4
-
-
-def check_scales(scales: tuple[float, ...]) -> tuple[float, ...]:
-    """The scales at which a detector looks at a picture, as given: see `model.runtime.passes`.
-
-    Raises:
-        ValueError: unless they are 1 and beside it, each once, numbers from 0.25 to 0.75 or 2, 3 or 4.
-    """
-    others = [scale for scale in scales if scale != 1]
-    fit = all(_SMALL[0] <= scale <= _SMALL[1] or scale in range(2, _MOST_TILES + 1) for scale in others)
-    if not fit or 1 not in scales or len(set(scales)) != len(scales):
-        raise ValueError("scales are 1 and, beside it, each once, numbers from 0.25 to 0.75 or 2, 3, 4")
-    return scales
-
-
-def parse_scales(text: str) -> tuple[float, ...]:
-    """Scales as a person writes them: `1,0.5`.
-
-    Raises:
-        ValueError: as `check_scales`, and where a part is no number.
-    """
-    try:
-        scales = tuple(float(part) for part in text.split(",") if part.strip())
-    except ValueError:
-        scales = ()
-    return check_scales(scales)
-
-
-Scales = Annotated[tuple[float, ...], AfterValidator(check_scales)]
 
 
 class PackError(ValueError):
     """A pack that cannot be used; the message is one clear line for the person who chose it."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
-
-
-class PackFile(_Part):
+class PackFile(Part):
     """A file of the pack, named relative to its folder (at most one folder down), with its SHA-256 in hexadecimal."""
 
     file: str = Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)?$")
@@ -91,7 +58,7 @@ class DetectorPart(PackFile):
         return self.model_copy(update={"scales": check_scales(scales)})
 
 
-class KnownAnswer(_Part):
+class KnownAnswer(Part):
     """What the analyzer answers on `known_crops(seed, side)`: the leading numbers of each output's row 0."""
 
     seed: int
@@ -111,7 +78,7 @@ class AnalyzerPart(PackFile):
     embedding_dim: int | None = Field(default=None, ge=1)
     opset: int = Field(ge=13)
     # What the graph divides a task's logits by (one number; of `attributes` one for all or one each); 1 where absent.
-    temperatures: dict[Task, tuple[float, ...]] = {}
+    temperatures: dict[Task, tuple[float, ...]] = Field(default={})
     known_answer: KnownAnswer
     int8: PackFile | None = None
     # Whose weights these are, for people, where they were imported: system, file, what is known of their training.
@@ -121,7 +88,7 @@ class AnalyzerPart(PackFile):
 Interval = tuple[float, float]  # lower and upper end
 
 
-class Threshold(_Part):
+class Threshold(Part):
     """The cosine similarity at which `fmr` of the impostor pairs are wrongly accepted, and what else holds there.
 
     The intervals say how far each would lie on other people, see `Intervals`: where the threshold of this rate would
@@ -136,7 +103,7 @@ class Threshold(_Part):
     tar_interval: Interval | None = None
 
 
-class Intervals(_Part):
+class Intervals(Part):
     """How the thresholds' intervals were made: percentiles over bootstrap samples of people, not of pairs."""
 
     level: float = Field(gt=0, lt=1)
@@ -144,7 +111,7 @@ class Intervals(_Part):
     num_identities: int = Field(ge=2)
 
 
-class ConfidenceCurve(_Part):
+class ConfidenceCurve(Part):
     """How likely a pair is one person's, by its similarity, where it is beforehand as likely as not to be.
 
     At each of the rising similarities the natural logarithm of the likelihood ratio, genuine to impostor, which never
@@ -165,7 +132,7 @@ class ConfidenceCurve(_Part):
         return self
 
 
-class Verification(_Part):
+class Verification(Part):
     """Thresholds calibrated on pairs of images: every pair of one set, or those of lists, as `calibrated_on` says."""
 
     calibrated_on: str
@@ -177,7 +144,7 @@ class Verification(_Part):
     confidence: ConfidenceCurve | None = None
 
 
-class Figure(_Part):
+class Figure(Part):
     """One measured figure: a metric of a task on a set, for everyone or for one group, and the command that made it."""
 
     task: str
@@ -191,44 +158,13 @@ class Figure(_Part):
     high: float | None = None
 
 
-class QualityBin(_Part):
-    """The mean error of the samples whose quality lies from `low` to `high`, with its 95 % interval."""
-
-    low: float
-    high: float
-    mean: float  # quality
-    error: float
-    error_low: float
-    error_high: float
-    num_samples: int = Field(ge=1)
-
-
-class QualityCurve(_Part):
-    """How a task's error goes with a measure of quality, on one set: bins, and the rank correlation over its samples.
-
-    `measured` faces are as they are; `degraded` ones are the same faces made smaller or blurred.
-    """
-
-    task: str
-    error: str  # wrong, absolute_error_years, wrong_share, false_non_match, missed, landmark_error_by_eye_distance
-    quality: str  # sharpness, yaw_degrees, pitch_degrees, roll_degrees, size_px, blur_sigma_px
-    dataset: str
-    how: Literal["measured", "degraded"]
-    spearman: float = Field(ge=-1, le=1)
-    spearman_low: float
-    spearman_high: float
-    num_samples: int = Field(ge=1)
-    bins: tuple[QualityBin, ...] = Field(min_length=2)
-    command: str
-
-
 class Picture(PackFile):
     """A picture of the card, and what it shows."""
 
     title: str
 
 
-class TrainingSet(_Part):
+class TrainingSet(Part):
     """A set of training data and the terms under which its owners give it."""
 
     name: str
@@ -236,7 +172,7 @@ class TrainingSet(_Part):
     terms: str
 
 
-class TrainingRun(_Part):
+class TrainingRun(Part):
     """How one network of the pack was trained, as far as its run's own records tell."""
 
     part: Literal["analyzer", "detector"]
@@ -254,7 +190,7 @@ class TrainingRun(_Part):
     energy_basis: str | None = None  # where both numbers come from: stated by a person, or assumed
 
 
-class Pack(_Part):
+class Pack(Part):
     """`pack.json`, whole."""
 
     format: Literal[1] = FORMAT
@@ -273,7 +209,7 @@ class Pack(_Part):
     quality: tuple[QualityCurve, ...] = ()
     pictures: tuple[Picture, ...] = ()  # of the card, beside it
     checkpoints: tuple[PackFile, ...] = ()  # half-precision EMA weights, from which training can go on
-    exported_with: dict[str, str] = {}
+    exported_with: dict[str, str] = Field(default={})
 
     @property
     def tasks(self) -> tuple[Task, ...]:

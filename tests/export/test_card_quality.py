@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from export.card_quality import quality_and_error, seen_and_unseen
-from model.runtime.pack import Picture, QualityBin, QualityCurve, read_pack
+from model.runtime.pack import Picture, read_pack
+from model.runtime.quality_curve import QualityBin, QualityCurve
 from tests.export.test_card import figure
 
 

@@ -99,7 +99,7 @@ def evaluate(
 
 
 def _scales(text: str) -> tuple[float, ...]:
-    from model.runtime.pack import parse_scales
+    from model.runtime.scales import parse_scales
 
     try:
         return parse_scales(text)

@@ -11,7 +11,8 @@ from typing import Final, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from model.runtime.pack import Figure, QualityCurve
+from model.runtime.pack import Figure
+from model.runtime.quality_curve import QualityCurve
 from model.training.evaluation.groups import ALL
 from model.training.evaluation.intervals import Interval
 

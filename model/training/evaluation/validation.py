@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from model.runtime.pack import QualityCurve, Threshold
+from model.runtime.pack import Threshold
+from model.runtime.quality_curve import QualityCurve
 from model.training.dataset import ALIGNMENT, DataError, FaceTable, read_faces
 from model.training.encoded_images import Images
 from model.training.evaluation.calibration import TEMPERED, Calibration, CalibrationFindings, Temperatures

@@ -10,7 +10,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from model.runtime.pack import QualityBin, QualityCurve
+from model.runtime.quality_curve import QualityBin, QualityCurve
 from model.training.evaluation.intervals import Interval, bootstrap_mean, draws, percentiles, wilson
 
 MIN_SAMPLES: Final = 30  # of a bin; a smaller one joins its neighbour

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
-from model.runtime.pack import QualityCurve
+from model.runtime.quality_curve import QualityCurve
 from model.training.evaluation.curves import PALETTE, save_figure
 
 _QUALITIES: Final = {

@@ -14,8 +14,8 @@ from rich.progress import Progress
 
 from model.runtime.alignment import ARCFACE_SIDE_PX
 from model.runtime.detection import Detector
-from model.runtime.pack import QualityCurve
 from model.runtime.quality import QUALITY_ALIGNMENT, sharpness_of
+from model.runtime.quality_curve import QualityCurve
 from model.training.dataset import FaceTable
 from model.training.evaluation.quality.correlation import curve
 from model.training.evaluation.quality.degradation import BLURRED, FACE_OF_CROP, SMALLER

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from model.runtime.alignment import five_point_matrix, warp
 from model.runtime.detection import Detector
-from model.runtime.pack import QualityCurve
 from model.runtime.quality import QUALITY_SIDE_PX, assess
+from model.runtime.quality_curve import QualityCurve
 from model.training.detection.evaluate import DATASET
 from model.training.detection.matching import landmark_error, match
 from model.training.detection.scenes import Scene

@@ -6,7 +6,8 @@ import pytest
 from numpy.typing import NDArray
 from rich.progress import Progress
 
-from model.runtime.pack import QualityCurve, find_pack, read_pack
+from model.runtime.pack import find_pack, read_pack
+from model.runtime.quality_curve import QualityCurve
 from model.runtime.session import open_session
 from model.training.dataset import FaceTable
 from model.training.detection.scenes import read_scenes
