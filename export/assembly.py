@@ -3,7 +3,7 @@
 Holds the order of things; each is done elsewhere. Never leaves half a pack: everything happens in a staged folder.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -13,14 +13,17 @@ from numpy.typing import NDArray
 from export.calibrate import CALIBRATION_SET, calibrate
 from export.check import Drift, GraphCheck, Predict, compare, drift, predict_by
 from export.crops import crops_from_data, crops_from_photographs, installed_photographs
+from export.energy import Power, accounted
 from export.errors import ExportError
 from export.graph import OPSET, predict_with, trace
+from export.measuring import measured, training_log
 from export.ordinal_age import clear_seed, wavering
 from export.pack_check import ANALYZER, LABELS, check_pack
 from export.pack_writer import pack_file, write_checkpoint, write_manifest
+from export.pictures import draw_pictures
 from export.precision import embedding_space, rounded, stored_state
 from export.progress import Stages
-from export.provenance import default_license, training_sets
+from export.provenance import default_license, earlier_provenance, training_sets
 from export.record import compared, versions
 from export.sources import AnalyzerSource, DetectorSource, open_detector, place_detector, read_analyzer
 from export.staging import staged
@@ -31,7 +34,6 @@ from model.runtime.known_answer import known_answer, known_crops
 from model.runtime.pack import Alignment, AnalyzerPart, Figure, KnownAnswer, Pack
 from model.runtime.session import open_session
 from model.training.dataset import ALIGNMENT
-from model.training.evaluation.examination import Request, examine
 
 ANALYZER_FILE: Final = "analyzer.onnx"
 # Alignments that sets are prepared in and services cut.
@@ -60,6 +62,9 @@ class Order:
         force: replace a folder that is no pack.
         command: what was typed, for the manifest.
         alignment: of the crops that it was trained on; None takes what its run tells, or the five-point one.
+        earlier: trainings that it rests on, as `provenance.earlier_provenance` reads them, the first one first.
+        teacher: whose answers it was taught, in words; None takes what its run tells.
+        power: what is known of the machines' power, for energy and carbon.
     """
 
     checkpoint: Path
@@ -76,6 +81,9 @@ class Order:
     force: bool = False
     command: str = "mien-export checkpoint"
     alignment: Alignment | None = None
+    earlier: tuple[str, ...] = ()
+    teacher: str | None = None
+    power: Power = field(default_factory=Power)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +106,7 @@ def export_checkpoint(order: Order, stages: Stages) -> Path:
         ExportError: if anything asked for cannot be used, or a check fails; nothing is left on disk then.
         DataError: if the data folder cannot be used.
     """
-    source = read_analyzer(order.checkpoint, order.trained_on)
+    source = _source(order)
     _license(order, source, None)
     alignment = _alignment(order, source)
     with staged(order.out, order.name, force=order.force) as folder:
@@ -114,19 +122,43 @@ def export_checkpoint(order: Order, stages: Stages) -> Path:
             checked = _check(order, source, detector, twin, folder, alignment)
         pack = _manifest(order, source, detector, twin, checked, folder, alignment)
         write_manifest(folder, pack)
-        if order.data is not None:
-            # Thresholds and confidence first: figures are stated of them too.
-            if order.calibrate and "embedding" in pack.tasks:
-                with stages.progress() as progress:
-                    found = calibrate(folder, pack, order.data, progress, CALIBRATION_SET)
-                pack = pack.model_copy(update={"verification": found})
-                write_manifest(folder, pack)
-            with stages.stage("measuring on the validation sets", has_bars=True):
-                pack = pack.model_copy(update={"measured": (*pack.measured, *_measure(order, folder))})
+        pack = _measured(order, pack, folder, stages)
         with stages.stage("checking the whole pack"):
             write_manifest(folder, pack)
             check_pack(folder)
     return order.out / order.name
+
+
+def _source(order: Order) -> AnalyzerSource:
+    """The checkpoint with all that its surroundings and the order tell of its training."""
+    source = read_analyzer(order.checkpoint, order.trained_on)
+    found = source.provenance
+    before = [earlier_provenance(stated, order.trained_on) for stated in order.earlier]
+    earlier = [run for each in before for run in (*each.earlier, each.run) if run is not None]
+    run = found.run
+    if run is not None and order.teacher is not None:
+        run = run.model_copy(update={"teacher": order.teacher})
+    sets = dict.fromkeys(name for each in (*before, found) for name in each.sets)
+    counted = {entry.name: entry for each in (found, *before) for entry in each.counted if entry.name not in sets}
+    provenance = replace(
+        found, run=run, earlier=(*earlier, *found.earlier), sets=tuple(sets), counted=tuple(counted.values())
+    )
+    return replace(source, provenance=provenance)
+
+
+def _measured(order: Order, pack: Pack, folder: Path, stages: Stages) -> Pack:
+    """The pack with thresholds, figures and pictures; thresholds first, since figures are stated at them."""
+    runs = {"analyzer": order.checkpoint, "detector": Path(order.detector)}
+    logs = {part: log for part, path in runs.items() if (log := training_log(path)) is not None}
+    if order.data is None:
+        return pack.model_copy(update={"pictures": draw_pictures(folder, None, logs)}) if logs else pack
+    if order.calibrate and "embedding" in pack.tasks:
+        with stages.progress() as progress:
+            found = calibrate(folder, pack, order.data, progress, CALIBRATION_SET)
+        pack = pack.model_copy(update={"verification": found})
+        write_manifest(folder, pack)
+    with stages.stage("measuring on the validation sets", has_bars=True):
+        return measured(folder, pack, order.data, order.out / order.name, logs)
 
 
 def _alignment(order: Order, source: AnalyzerSource) -> Alignment:
@@ -184,7 +216,8 @@ def _manifest(
     license_text, allowed_use = _license(order, source, detector)
     names = tuple(dict.fromkeys((*source.provenance.sets, *detector.sets)))
     counted = training_sets(names, order.data) if order.data is not None else ()
-    runs = (*(() if source.provenance.run is None else (source.provenance.run,)), *detector.runs)
+    last = () if source.provenance.run is None else (source.provenance.run,)
+    runs = tuple(accounted(run, order.power) for run in (*source.provenance.earlier, *last, *detector.runs))
     temperatures = {task: twin.temperatures.of(task) for task in twin.tasks}
     config = replace(twin.network.config, temperatures=twin.temperatures)
     plain = pack_file(folder, ANALYZER_FILE)
@@ -250,11 +283,3 @@ def _drift_figures(order: Order, checked: _Checked) -> tuple[Figure, ...]:
 
 def _exported_with(order: Order, checked: _Checked) -> dict[str, str]:
     return {**versions(order.command), "compared": compared(checked.check, checked.crops_from)}
-
-
-def _measure(order: Order, folder: Path) -> tuple[Figure, ...]:
-    """Figures of both networks by `mien-train evaluate`, under the command that gives them again on the whole pack."""
-    assert order.data is not None
-    report = examine(Request(str(folder), order.data, device="cpu", num_threads=1, robustness=True))
-    finished = Request(str(order.out / order.name), order.data, robustness=True)
-    return replace(report, command=finished.command).figures()

@@ -25,6 +25,8 @@ from model.training.evaluation.verification import OperatingPoint, PairScores, a
 
 FMRS: Final = (1e-2, 1e-3, 1e-4)
 CALIBRATION_SET: Final = "lfw"
+# Figures of a pack's thresholds and curve; `mien-train evaluate` measures them of new ones.
+_OF_THE_OLD: Final = ("confidence_ece_of_pack", "fmr_at_shipped_", "fnmr_at_shipped_")
 _MIN_FALSE_MATCHES: Final = 10  # a rate measured on fewer is noise: its relative deviation is 1 / sqrt(count)
 
 
@@ -55,6 +57,12 @@ def calibrate(folder: Path, pack: Pack, data: Path, progress: Progress, dataset:
         f"{dataset.upper()} validation images, every pair",
         advance=lambda num: progress.advance(bar, num),
     )
+
+
+def calibrated(pack: Pack, found: Verification) -> Pack:
+    """The pack with other thresholds and another curve, without the figures that were stated of the old ones."""
+    kept = tuple(figure for figure in pack.measured if not figure.metric.startswith(_OF_THE_OLD))
+    return pack.model_copy(update={"verification": found, "measured": kept})
 
 
 def thresholds(

@@ -5,16 +5,18 @@ manifest and never says anything else. Never measures.
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
 from typing import Final
 
 from export.card_calibration import STAGED, probabilities, thresholds
-from export.robustness_table import is_by_condition, robustness_table
-from model.runtime.pack import Figure, Pack, TrainingRun
+from export.card_groups import by_group
+from export.card_quality import quality_and_error, seen_and_unseen
+from export.card_training import energy_of, training_run
+from export.figures import ALL, interval, is_detail, pictured
+from export.figures import shown as shown
+from export.robustness_table import robustness_table
+from model.runtime.pack import Figure, Pack
 
 CARD: Final = "CARD.md"
-ALL: Final = "all"
-_MIN_GROUP: Final = 50  # samples; a gap to a smaller group is as likely chance
 _WHAT: Final = {
     "embedding": "an embedding: faces of one person lie close to each other by cosine",
     "expression": "one of seven expressions, with probabilities",
@@ -23,10 +25,6 @@ _WHAT: Final = {
     "attributes": "CelebA's forty attributes, each with a probability",
     "race": "one of UTKFace's five groups, with probabilities",
 }
-# One value a class or attribute: they stand in a table of their own, at the end.
-_DETAILS: Final = ("recall_", "accuracy_", "balanced_accuracy_", "threshold_at_")
-_NOT_DETAILS: Final = ("recall_at_", "accuracy_10fold", "accuracy_mean", "balanced_accuracy_mean")
-_HIGHER_IS_WORSE: Final = ("mae", "bias", "fmr", "eer", "ece", "confidence_ece", "false_alarms", "fnmr")
 _USE: Final = """\
 It is meant for research, teaching and trying out software on photographs whose people agreed to it: grouping pictures
 by person, comparing two photographs, statistics over many faces, and as a start for training on one's own data.
@@ -72,27 +70,14 @@ def render(pack: Pack) -> str:
         probabilities(pack),
         thresholds(pack),
         robustness_table(pack),
-        _groups(pack),
+        seen_and_unseen(pack),
+        quality_and_error(pack),
+        by_group(pack),
         _limits(pack),
         _details(pack),
         _reproduce(pack),
     )
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def shown(figure: Figure) -> str:
-    """A figure's value as the card writes it: years to a hundredth, shares in per cent, plain numbers to 1e-4."""
-    name = figure.metric
-    if name.endswith("_years") and not name.startswith("within_"):
-        return f"{figure.value:.2f} years"
-    if name.startswith("fmr_at"):
-        return f"{100 * figure.value:.3f} %"
-    if (
-        name.startswith(("threshold", "cosine", "ece", "confidence_ece", "false_alarms", "unmatched", "min_score"))
-        or not 0 <= figure.value <= 1
-    ):
-        return f"{figure.value:.4f}"
-    return f"{100 * figure.value:.1f} %"
 
 
 def _head(pack: Pack) -> str:
@@ -142,39 +127,20 @@ def _origins(pack: Pack) -> str:
 def _training(pack: Pack) -> str:
     if not pack.training:
         return "## Training\n\nNo record of the training was beside the checkpoint, so none is stated."
-    lines = [f"- {_run(run)}" for run in pack.training]
+    lines = [f"- {training_run(run)}" for run in pack.training]
     told = {run.file for run in pack.training if run.part == "analyzer"}
     if None not in told and not told.issuperset(part.file for part in pack.analyzers):
         untold = [f"`{part.file}`" for part in pack.analyzers if part.file not in told]
         lines.append(f"- {_listed(untold)}: no record of the training lay beside the weights, so none is stated.")
+    lines += ["", energy_of(pack.training), *pictured(pack.pictures, "training-")]
     return "## Training\n\n" + "\n".join(lines)
-
-
-def _run(run: TrainingRun) -> str:
-    of_file = "" if run.file is None else f" `{run.file}`"
-    text = f"{run.part}{of_file}: {run.num_steps:,} steps, {run.num_images:,} images drawn"
-    if run.seconds is not None:
-        text += f", {_duration(run.seconds)}"
-    text += f", on {run.machine}" if run.machine else "; the machine is not recorded"
-    return text + (f". Taught by {run.teacher}." if run.teacher else ".")
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    return (
-        f"{minutes // 60} h {minutes % 60} min"
-        if minutes >= 60
-        else f"{minutes} min"
-        if minutes
-        else f"{seconds:.0f} s"
-    )
 
 
 def _measured(pack: Pack) -> str:
     rows = [
         figure
         for figure in pack.measured
-        if figure.group == ALL and not _is_detail(figure) and figure.metric not in STAGED
+        if figure.group == ALL and not is_detail(figure.metric) and figure.metric not in STAGED
     ]
     if not rows:
         return "## Measured\n\nNothing was measured: the pack was exported without a validation set."
@@ -185,59 +151,22 @@ def _measured(pack: Pack) -> str:
         "",
     ]
     lines += [*_table(rows), ""]
-    return "\n".join(lines + [f"- [{number}] `{command}`" for number, command in enumerate(_commands(rows), 1)])
+    lines += [f"- [{number}] `{command}`" for number, command in enumerate(_commands(rows), 1)]
+    return "\n".join([*lines, *pictured(pack.pictures, "roc", "det", "confusion-", "attributes-")])
 
 
 def _table(rows: Sequence[Figure]) -> Iterator[str]:
     commands = _commands(rows)
-    yield "| task | metric | set | value | samples | command |"
-    yield "|---|---|---|---:|---:|---|"
+    yield "| task | metric | set | value | 95 % interval | samples | command |"
+    yield "|---|---|---|---:|---:|---:|---|"
     for row in rows:
         number = commands.index(row.command) + 1
-        cells = (row.task, row.metric, row.dataset, shown(row), f"{row.num_samples:,}", f"[{number}]")
+        cells = (row.task, row.metric, row.dataset, shown(row), interval(row), f"{row.num_samples:,}", f"[{number}]")
         yield "| " + " | ".join(cells) + " |"
 
 
 def _commands(rows: Sequence[Figure]) -> list[str]:
     return list(dict.fromkeys(row.command for row in rows))
-
-
-def _groups(pack: Pack) -> str:
-    rows = [figure for figure in pack.measured if figure.group != ALL and not is_by_condition(figure)]
-    if not rows:
-        return ""
-    lines = ["## By group", ""]
-    gaps = [gap for gap in (_gap(list(group)) for _, group in groupby(sorted(rows, key=_key), _key)) if gap]
-    if gaps:
-        lines += [f"The largest gap of each figure, between groups of {_MIN_GROUP} samples or more:", ""]
-        lines += [f"- {gap}" for gap in gaps]
-        lines.append("")
-    lines += ["| task | metric | set | group | value | samples |", "|---|---|---|---|---:|---:|"]
-    for row in rows:
-        cells = (row.task, row.metric, row.dataset, row.group, shown(row), f"{row.num_samples:,}")
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def _key(figure: Figure) -> tuple[str, str, str, str]:
-    return figure.task, figure.metric, figure.dataset, figure.group.split("=")[0]
-
-
-def _gap(rows: Sequence[Figure]) -> str | None:
-    large = [row for row in rows if row.num_samples >= _MIN_GROUP]
-    if len(large) < 2:
-        return None
-    ranked = sorted(large, key=lambda row: abs(row.value) if "bias" in row.metric else row.value)
-    worst, best = (ranked[-1], ranked[0]) if _is_worse_when_higher(ranked[0]) else (ranked[0], ranked[-1])
-    kind = worst.group.split("=")[0]
-    return (
-        f"{worst.task}, {worst.metric} on {worst.dataset} by {kind}: worst {worst.group} ({shown(worst)}), "
-        f"best {best.group} ({shown(best)})"
-    )
-
-
-def _is_worse_when_higher(figure: Figure) -> bool:
-    return figure.metric.startswith(_HIGHER_IS_WORSE)
 
 
 def _limits(pack: Pack) -> str:
@@ -248,16 +177,16 @@ def _limits(pack: Pack) -> str:
 
 
 def _details(pack: Pack) -> str:
-    rows = [figure for figure in pack.measured if figure.group == ALL and _is_detail(figure)]
+    rows = [figure for figure in pack.measured if figure.group == ALL and is_detail(figure.metric)]
     if not rows:
         return ""
-    lines = ["## Class by class", "", "| task | metric | set | value | samples |", "|---|---|---|---:|---:|"]
-    lines += [f"| {row.task} | {row.metric} | {row.dataset} | {shown(row)} | {row.num_samples:,} |" for row in rows]
+    lines = ["## Class by class", "", "| task | metric | set | value | 95 % interval | samples |"]
+    lines.append("|---|---|---|---:|---:|---:|")
+    lines += [
+        f"| {row.task} | {row.metric} | {row.dataset} | {shown(row)} | {interval(row)} | {row.num_samples:,} |"
+        for row in rows
+    ]
     return "\n".join(lines)
-
-
-def _is_detail(figure: Figure) -> bool:
-    return figure.metric.startswith(_DETAILS) and not figure.metric.startswith(_NOT_DETAILS)
 
 
 def _reproduce(pack: Pack) -> str:

@@ -6,6 +6,7 @@ Holds their wording and tables, and the same thresholds for the terminal. Never 
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from export.figures import pictured
 from model.runtime.labels import Task
 from model.runtime.pack import Interval, Pack, Threshold, Verification
 
@@ -32,7 +33,8 @@ def probabilities(pack: Pack) -> str:
         "|---|---|---|---:|---:|---:|---|",
     ]
     commands = dict.fromkeys(figure.command for figure in pack.measured if figure.metric in STAGED)
-    return "\n".join([*lines, *rows, "", *(f"- `{command}`" for command in commands)])
+    lines += [*rows, "", *(f"- `{command}`" for command in commands)]
+    return "\n".join([*lines, *pictured(pack.pictures, "reliability-")])
 
 
 def thresholds(pack: Pack) -> str:

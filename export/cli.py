@@ -15,13 +15,25 @@ from export.importers.command import import_
 from export.terminal import interruptible, one_line, require_name, say_made, typed_command
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
+_WATTS = click.option(
+    "--watts",
+    multiple=True,
+    metavar="[PART=]WATTS",
+    help="Power drawn while training, for all or for analyzer= or detector=.  [default: assumed by the machine's kind]",
+)
+_GRID = click.option(
+    "--grid-g-per-kwh",
+    type=click.FloatRange(min=0, min_open=True),
+    default=None,
+    help="Carbon of the electricity, grams of CO2 equivalents a kWh.  [default: 480, the world's mean]",
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Makes packs: what the service loads.
 
-    `checkpoint`, `import`, `combine` and `calibrate` need the train extra: pip install 'mien[train]'
+    `checkpoint`, `import`, `combine`, `calibrate` and `card --data` need the train extra: pip install 'mien[train]'
     """
 
 
@@ -47,6 +59,17 @@ main.add_command(import_)
 @click.option("--allowed-use", default=None, help="A sentence on allowed use.  [default: as for --license]")
 @click.option("--trained-on", default=None, metavar="TEXT", help="The machine it was trained on, for the card.")
 @click.option(
+    "--earlier",
+    multiple=True,
+    metavar="RUN[=ROLE]",
+    help="An earlier training that it rests on, 'runs/large=its answers were taught'; may be repeated, in order.",
+)
+@click.option(
+    "--teacher", default=None, metavar="TEXT", help="Whose answers it was taught.  [default: what its run tells]"
+)
+@_WATTS
+@_GRID
+@click.option(
     "--photo",
     "photographs",
     multiple=True,
@@ -71,6 +94,10 @@ def checkpoint(
     license_text: str | None,
     allowed_use: str | None,
     trained_on: str | None,
+    earlier: tuple[str, ...],
+    teacher: str | None,
+    watts: tuple[str, ...],
+    grid_g_per_kwh: float | None,
     photographs: tuple[Path, ...],
     alignment: Literal["arcface-5pt", "celeba"] | None,
     force: bool,
@@ -79,7 +106,8 @@ def checkpoint(
 
     The graph is compared with the network at several batch sizes, on real faces and on edge inputs; probabilities are
     calibrated on the validation rows, thresholds on every pair of LFW's validation images; every figure of the
-    validation sets is measured. A check that fails leaves nothing behind.
+    validation sets is measured, by group, against quality, by the detector's conditions, and beside a sample of the
+    training rows. A check that fails leaves nothing behind.
 
     \b
     mien-export checkpoint runs/nano/ema --detector runs/detector/ema --name mine --data ../shared/data
@@ -88,6 +116,7 @@ def checkpoint(
     require_name(name)
     with one_line(), interruptible():
         from export.assembly import Order, export_checkpoint
+        from export.energy import Power, parse_watts
         from export.progress import Stages
 
         order = Order(
@@ -105,6 +134,9 @@ def checkpoint(
             force=force,
             command=typed_command(),
             alignment=alignment,
+            earlier=earlier,
+            teacher=teacher,
+            power=Power(parse_watts(watts), grid_g_per_kwh),
         )
         folder = export_checkpoint(order, Stages())
     say_made(folder)
@@ -153,6 +185,44 @@ def check(pack: str) -> None:
     for finding in findings:
         table.add_row(finding.what, finding.result)
     Console().print(table)
+
+
+@main.command()
+@click.argument("pack")
+@click.option(
+    "--data", type=_FOLDER, default=None, help="Measure everything again, and draw it.  [default: keep the figures]"
+)
+@click.option("--run", type=_FOLDER, default=None, help="The analyzer's training run, whose curves are drawn.")
+@click.option("--detector-run", type=_FOLDER, default=None, help="The detector's.")
+@_WATTS
+@_GRID
+def card(
+    pack: str,
+    data: Path | None,
+    run: Path | None,
+    detector_run: Path | None,
+    watts: tuple[str, ...],
+    grid_g_per_kwh: float | None,
+) -> None:
+    """Writes the card of PACK (a name or a path) anew, with its pictures, and its manifest.
+
+    Graphs, weights and thresholds stay as they are. With --data every figure is measured again: for everyone, by group,
+    against quality, and on a sample of the training rows.
+
+    \b
+    mien-export card packs/mine --data ../shared/data --run runs/mine --detector-run runs/detector
+    mien-export card packs/mine --watts analyzer=700 --watts detector=20 --grid-g-per-kwh 300
+    """  # noqa: D301 - click needs the control character
+    with one_line(), interruptible():
+        from export.energy import Power, parse_watts
+        from export.measuring import refresh
+        from model.runtime.pack import find_pack
+
+        folder = find_pack(pack)
+        runs = {"analyzer": run, "detector": detector_run}
+        stated = {part: path for part, path in runs.items() if path is not None}
+        made = refresh(folder, data, stated, Power(parse_watts(watts), grid_g_per_kwh))
+    click.echo(f"{folder}: card of {len(made.measured)} figures and {len(made.pictures)} pictures")
 
 
 @main.command()

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import Progress
 
-from export.calibrate import thresholds_of
+from export.calibrate import calibrated, thresholds_of
 from export.check import INPUT
 from export.errors import ExportError
 from export.listed_pairs import ListedPairs, Photographs, find_lists, open_list
@@ -49,7 +49,7 @@ def recalibrate_on_pairs(
     pack = read_pack(folder)
     verify_pack(folder, pack)
     found = calibrate_on_pairs(folder, pack, paths, progress, photographs or Photographs())
-    write_manifest(folder, pack.model_copy(update={"verification": found}))
+    write_manifest(folder, calibrated(pack, found))
     return found
 
 

@@ -6,7 +6,7 @@ what no record tells stays out of the pack.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -17,6 +17,7 @@ from export.errors import ExportError
 from model.runtime.pack import MANIFEST, PackError, TrainingRun, TrainingSet, read_pack
 from model.training.dataset import set_files
 from model.training.detection.recipe import CanvasConfig
+from model.training.evaluation.subjects import checkpoint_folder
 from model.training.logbook import LOG, read_log
 
 _NON_COMMERCIAL: Final = "non-commercial research only"
@@ -41,12 +42,14 @@ class Provenance:
 
     Attributes:
         run: what was recorded of it; None if nothing was.
+        earlier: trainings that it rests on, the first one first.
         sets: names of the sets it drew from, still to be counted.
         counted: sets that another pack has counted.
         alignment: of the crops that it was trained on, as the sets' files call it; None where nothing tells.
     """
 
     run: TrainingRun | None = None
+    earlier: tuple[TrainingRun, ...] = ()
     sets: tuple[str, ...] = ()
     counted: tuple[TrainingSet, ...] = ()
     alignment: str | None = None
@@ -69,7 +72,27 @@ def analyzer_provenance(checkpoint: Path, machine: str | None) -> Provenance:
     run = _run("analyzer", state["step"], num_images, checkpoint, machine)
     if run is not None and state["recipe"].get("losses", {}).get("teacher", 0) > 0:
         run = run.model_copy(update={"teacher": TEACHER})
-    return Provenance(run, sets, alignment=state.get("alignment"))
+    return Provenance(run, sets=sets, alignment=state.get("alignment"))
+
+
+def earlier_provenance(stated: str, machine: str | None) -> Provenance:
+    """An earlier training that went into a pack: its weights were the start, or its answers were taught.
+
+    Args:
+        stated: a run's folder, a checkpoint's, or a pack's, with `=ROLE` behind it where there is one to state.
+        machine: where it was trained, if not where the pack says.
+
+    Raises:
+        ExportError: if nothing of a training is recorded there.
+    """
+    place, _, role = stated.partition("=")
+    folder = Path(place)
+    checkpoint = folder / "analyzer" if (folder / MANIFEST).is_file() else checkpoint_folder(folder)
+    found = Provenance() if checkpoint is None else analyzer_provenance(checkpoint, machine)
+    if found.run is None:
+        raise ExportError(f"{place} holds no record of a training: it is a run's folder, its ema/, or a pack")
+    run = found.run.model_copy(update={"role": role or "earlier", "file": None})
+    return replace(found, run=run)
 
 
 def detector_provenance(checkpoint: Path, machine: str | None) -> Provenance:
@@ -79,7 +102,7 @@ def detector_provenance(checkpoint: Path, machine: str | None) -> Provenance:
         return Provenance()
     canvas = CanvasConfig(**state["recipe"]["canvas"])
     num_images = sum(canvas.of_step(step)[1] for step in range(state["step"]))
-    return Provenance(_run("detector", state["step"], num_images, checkpoint, machine), (DETECTION,))
+    return Provenance(_run("detector", state["step"], num_images, checkpoint, machine), sets=(DETECTION,))
 
 
 def training_sets(names: Sequence[str], data: Path) -> tuple[TrainingSet, ...]:
@@ -118,9 +141,10 @@ def _of_pack(folder: Path) -> Provenance:
         pack = read_pack(folder)
     except PackError as error:
         raise ExportError(str(error)) from error
-    run = next((run for run in pack.training if run.part == "analyzer"), None)
+    runs = [run for run in pack.training if run.part == "analyzer"]
     counted = tuple(entry for entry in pack.training_data if entry.name != DETECTION)
-    return Provenance(run, (), counted, pack.analyzers[0].alignment)
+    run = runs[-1] if runs else None
+    return Provenance(run, tuple(runs[:-1]), counted=counted, alignment=pack.analyzers[0].alignment)
 
 
 def _state_beside(checkpoint: Path) -> dict[str, Any] | None:

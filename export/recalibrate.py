@@ -8,11 +8,10 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 from rich.progress import Progress
 
-from export.calibrate import CALIBRATION_SET, calibrate
+from export.calibrate import CALIBRATION_SET, calibrate, calibrated
 from export.errors import ExportError
 from export.pack_check import check_pack
 from export.pack_writer import write_manifest
@@ -22,8 +21,6 @@ from export.tempering import fit_temperatures, replaced, temper_files
 from model.runtime.labels import Task
 from model.runtime.pack import AnalyzerPart, Figure, Pack, Verification, find_pack, read_pack, verify_pack
 from model.training.evaluation.examination import Request
-
-_OF_THE_OLD_CURVE: Final = ("confidence_ece_of_pack",)  # `mien-train evaluate` measures it of the new one
 
 
 @dataclass(slots=True)
@@ -68,8 +65,7 @@ def recalibrate(
     verify_pack(folder, pack, checkpoints=temperatures)
     if "embedding" in pack.tasks:
         found.verification = calibrate(folder, pack, data, progress, dataset)
-        kept = tuple(figure for figure in pack.measured if figure.metric not in _OF_THE_OLD_CURVE)
-        pack = pack.model_copy(update={"verification": found.verification, "measured": kept})
+        pack = calibrated(pack, found.verification)
     command = Request(named, data).command
     fitted = _fit_all(folder, pack, data, progress, found, command) if temperatures else {}
     if found.verification is None and not fitted:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.runtime.labels import Task
+from model.runtime.quality import Quality
 from service.errors import ServiceError
-from service.quality import Quality
 
 
 @dataclass(frozen=True, slots=True)

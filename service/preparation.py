@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from model.runtime.detection import Detections
 from model.runtime.pack import AnalyzerPart, Pack
 from model.runtime.passes import useful_side_px
+from model.runtime.quality import QUALITY_ALIGNMENT, QUALITY_SIDE_PX, Quality, assess
 from service.analysis import Options, area_px
 from service.crops import Found, Picture, cut, cut_upright, fit, needed_side_px, shrink
 from service.errors import DeadlinePassed, InvalidOption
 from service.imaging import decode
-from service.quality import QUALITY_ALIGNMENT, QUALITY_SIDE_PX, Quality, assess
 
 
 @dataclass(frozen=True, slots=True, eq=False)

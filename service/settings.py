@@ -16,7 +16,8 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from model.runtime.pack import DEFAULT_PACK, parse_scales
+from model.runtime.pack import DEFAULT_PACK
+from model.runtime.scales import parse_scales
 from service.cores import usable_cores
 from service.errors import StartupError
 

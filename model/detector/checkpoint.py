@@ -12,7 +12,7 @@ from typing import Final
 from model.checkpoint import CONFIG, WEIGHTS, CheckpointError, load_into, save_tensors, whole, written_whole
 from model.detector.config import ConfigError, DetectorConfig
 from model.detector.network import DetectorNetwork
-from model.runtime.pack import check_scales
+from model.runtime.scales import check_scales
 
 # Measured on the validation split: a second look, at half size, finds the faces that fill the frame (LOG.md).
 SCALES: Final = (1.0, 0.5)

@@ -9,11 +9,14 @@ import json
 import os
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from model.runtime.labels import Task
+from model.runtime.part import Part
+from model.runtime.quality_curve import QualityCurve
+from model.runtime.scales import ONE_SCALE, Scales, check_scales
 
 PACKS_DIR: Final = Path(__file__).resolve().parent.parent / "packs"  # packs that ship inside the distribution
 DEFAULT_PACK: Final = "nano"
@@ -21,49 +24,13 @@ MANIFEST: Final = "pack.json"
 FORMAT: Final = 1
 
 Alignment = Literal["arcface-5pt", "box", "celeba"]
-ONE_SCALE: Final = (1.0,)
-_SMALL: Final = (0.25, 0.75)  # bounds of a scale under one
-_MOST_TILES: Final = 4
-
-
-def check_scales(scales: tuple[float, ...]) -> tuple[float, ...]:
-    """The scales at which a detector looks at a picture, as given: see `model.runtime.passes`.
-
-    Raises:
-        ValueError: unless they are 1 and beside it, each once, numbers from 0.25 to 0.75 or 2, 3 or 4.
-    """
-    others = [scale for scale in scales if scale != 1]
-    fit = all(_SMALL[0] <= scale <= _SMALL[1] or scale in range(2, _MOST_TILES + 1) for scale in others)
-    if not fit or 1 not in scales or len(set(scales)) != len(scales):
-        raise ValueError("scales are 1 and, beside it, each once, numbers from 0.25 to 0.75 or 2, 3, 4")
-    return scales
-
-
-def parse_scales(text: str) -> tuple[float, ...]:
-    """Scales as a person writes them: `1,0.5`.
-
-    Raises:
-        ValueError: as `check_scales`, and where a part is no number.
-    """
-    try:
-        scales = tuple(float(part) for part in text.split(",") if part.strip())
-    except ValueError:
-        scales = ()
-    return check_scales(scales)
-
-
-Scales = Annotated[tuple[float, ...], AfterValidator(check_scales)]
 
 
 class PackError(ValueError):
     """A pack that cannot be used; the message is one clear line for the person who chose it."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
-
-
-class PackFile(_Part):
+class PackFile(Part):
     """A file of the pack, named relative to its folder (at most one folder down), with its SHA-256 in hexadecimal."""
 
     file: str = Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)?$")
@@ -91,7 +58,7 @@ class DetectorPart(PackFile):
         return self.model_copy(update={"scales": check_scales(scales)})
 
 
-class KnownAnswer(_Part):
+class KnownAnswer(Part):
     """What the analyzer answers on `known_crops(seed, side)`: the leading numbers of each output's row 0."""
 
     seed: int
@@ -111,7 +78,7 @@ class AnalyzerPart(PackFile):
     embedding_dim: int | None = Field(default=None, ge=1)
     opset: int = Field(ge=13)
     # What the graph divides a task's logits by (one number; of `attributes` one for all or one each); 1 where absent.
-    temperatures: dict[Task, tuple[float, ...]] = {}
+    temperatures: dict[Task, tuple[float, ...]] = Field(default={})
     known_answer: KnownAnswer
     int8: PackFile | None = None
     # Whose weights these are, for people, where they were imported: system, file, what is known of their training.
@@ -121,7 +88,7 @@ class AnalyzerPart(PackFile):
 Interval = tuple[float, float]  # lower and upper end
 
 
-class Threshold(_Part):
+class Threshold(Part):
     """The cosine similarity at which `fmr` of the impostor pairs are wrongly accepted, and what else holds there.
 
     The intervals say how far each would lie on other people, see `Intervals`: where the threshold of this rate would
@@ -136,7 +103,7 @@ class Threshold(_Part):
     tar_interval: Interval | None = None
 
 
-class Intervals(_Part):
+class Intervals(Part):
     """How the thresholds' intervals were made: percentiles over bootstrap samples of people, not of pairs."""
 
     level: float = Field(gt=0, lt=1)
@@ -144,7 +111,7 @@ class Intervals(_Part):
     num_identities: int = Field(ge=2)
 
 
-class ConfidenceCurve(_Part):
+class ConfidenceCurve(Part):
     """How likely a pair is one person's, by its similarity, where it is beforehand as likely as not to be.
 
     At each of the rising similarities the natural logarithm of the likelihood ratio, genuine to impostor, which never
@@ -165,7 +132,7 @@ class ConfidenceCurve(_Part):
         return self
 
 
-class Verification(_Part):
+class Verification(Part):
     """Thresholds calibrated on pairs of images: every pair of one set, or those of lists, as `calibrated_on` says."""
 
     calibrated_on: str
@@ -177,7 +144,7 @@ class Verification(_Part):
     confidence: ConfidenceCurve | None = None
 
 
-class Figure(_Part):
+class Figure(Part):
     """One measured figure: a metric of a task on a set, for everyone or for one group, and the command that made it."""
 
     task: str
@@ -187,9 +154,17 @@ class Figure(_Part):
     group: str = "all"
     num_samples: int = Field(ge=1)
     command: str
+    low: float | None = None  # ends of its 95 % interval, where one was measured
+    high: float | None = None
 
 
-class TrainingSet(_Part):
+class Picture(PackFile):
+    """A picture of the card, and what it shows."""
+
+    title: str
+
+
+class TrainingSet(Part):
     """A set of training data and the terms under which its owners give it."""
 
     name: str
@@ -197,7 +172,7 @@ class TrainingSet(_Part):
     terms: str
 
 
-class TrainingRun(_Part):
+class TrainingRun(Part):
     """How one network of the pack was trained, as far as its run's own records tell."""
 
     part: Literal["analyzer", "detector"]
@@ -207,9 +182,15 @@ class TrainingRun(_Part):
     machine: str | None = None
     teacher: str | None = None  # whose embeddings it was taught to imitate
     file: str | None = None  # the graph that came of it, where the pack has analyzers of several trainings
+    role: str | None = None  # of an earlier training: what of it went into the pack, e.g. its weights as a start
+    watts: float | None = Field(default=None, gt=0)  # drawn by the machine while it trained, as `energy_basis` says
+    energy_kwh: float | None = Field(default=None, gt=0)
+    grid_g_per_kwh: float | None = Field(default=None, gt=0)  # of CO2 equivalents, by the electricity
+    carbon_kg_co2e: float | None = Field(default=None, gt=0)
+    energy_basis: str | None = None  # where both numbers come from: stated by a person, or assumed
 
 
-class Pack(_Part):
+class Pack(Part):
     """`pack.json`, whole."""
 
     format: Literal[1] = FORMAT
@@ -224,8 +205,11 @@ class Pack(_Part):
     embedding_space: str | None = None
     verification: Verification | None = None
     measured: tuple[Figure, ...] = ()
+    seen: tuple[Figure, ...] = ()  # the same on rows that were trained on: what a network knows by heart
+    quality: tuple[QualityCurve, ...] = ()
+    pictures: tuple[Picture, ...] = ()  # of the card, beside it
     checkpoints: tuple[PackFile, ...] = ()  # half-precision EMA weights, from which training can go on
-    exported_with: dict[str, str] = {}
+    exported_with: dict[str, str] = Field(default={})
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -233,9 +217,9 @@ class Pack(_Part):
         return tuple(task for analyzer in self.analyzers for task in analyzer.tasks)
 
     def files(self) -> tuple[PackFile, ...]:
-        """Every file that the pack states a hash for, checkpoints included."""
+        """Every file that the pack states a hash for, checkpoints and the card's pictures included."""
         twins = tuple(analyzer.int8 for analyzer in self.analyzers if analyzer.int8 is not None)
-        return (self.detector, *self.analyzers, *twins, *self.checkpoints)
+        return (self.detector, *self.analyzers, *twins, *self.checkpoints, *self.pictures)
 
 
 def find_pack(name_or_path: str, packs_dir: Path = PACKS_DIR) -> Path:
@@ -277,12 +261,12 @@ def read_pack(folder: Path) -> Pack:
 
 
 def verify_pack(folder: Path, pack: Pack, *, checkpoints: bool = False) -> None:
-    """Verifies the hash of every file that serving needs, and of the checkpoints too if asked.
+    """Verifies the hash of every file that serving needs, and of the checkpoints and pictures too if asked.
 
     Raises:
         PackError: naming the first file that is missing or differs.
     """
-    spared = set() if checkpoints else {part.file for part in pack.checkpoints}
+    spared = set() if checkpoints else {part.file for part in (*pack.checkpoints, *pack.pictures)}
     for part in pack.files():
         if part.file not in spared and sha256_of(folder / part.file) != part.sha256:
             raise PackError(f"{folder / part.file}: its SHA-256 is not the one that {MANIFEST} states")

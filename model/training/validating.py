@@ -75,7 +75,7 @@ class Validator:
         if self._task == "embedding" and each.pairs is not None:
             measures = measure_pairs(outputs["embedding"], each.table, each.pairs).measures
         elif self._task in outputs:
-            measures, _ = measure_tasks({self._task: outputs[self._task]}, each.table)
+            measures, _ = measure_tasks({self._task: outputs[self._task]}, each.table, by_group=False)
         return [row.value for row in measures if (row.metric, row.group) == (self._metric, "all")]
 
 

@@ -14,6 +14,7 @@ import torch
 import export.assembly
 from export.assembly import Order, export_checkpoint
 from export.check import predict_by
+from export.energy import Power
 from export.errors import ExportError
 from export.graph import predict_with
 from export.pack_check import check_pack
@@ -214,6 +215,34 @@ def test_a_pack_cuts_the_crops_that_its_run_was_trained_on(tmp_path: Path) -> No
     assert read_pack(export_checkpoint(asked, Stages())).analyzers[0].alignment == "celeba"
     stated = replace(asked, name="stated", alignment="arcface-5pt")
     assert read_pack(export_checkpoint(stated, Stages())).analyzers[0].alignment == "arcface-5pt"
+
+
+def test_trainings_in_a_row_stand_in_the_pack_with_energy_and_curves(tmp_path: Path) -> None:
+    """An earlier training comes first, with its role; each has its energy, and the last one's curves are drawn."""
+    last, first = _run_on("arcface-5pt", tmp_path), _run_on("arcface-5pt", tmp_path / "before")
+    log = "".join(json.dumps({"step": step, "steps_per_second": 0.5, "loss": 2.0}) + "\n" for step in (1, 2, 3))
+    for checkpoint in (last, first):
+        (checkpoint.parent / "log.jsonl").write_text(log)
+    asked = replace(
+        order(tmp_path),
+        checkpoint=last,
+        trained_on="two cores",
+        earlier=(f"{first.parent}=its weights were the start",),
+        teacher="a larger network's answers",
+        power=Power({"analyzer": 3600.0}, 500.0),
+    )
+    folder = export_checkpoint(asked, Stages())
+    pack = read_pack(folder)
+    assert [(run.role, run.teacher) for run in pack.training] == [
+        ("its weights were the start", None),
+        (None, "a larger network's answers"),
+    ]
+    assert [run.energy_kwh for run in pack.training] == [pytest.approx(0.006)] * 2
+    assert [run.carbon_kg_co2e for run in pack.training] == [pytest.approx(0.003)] * 2
+    assert [picture.file for picture in pack.pictures] == ["card/training-analyzer.png"]
+    card = (folder / "CARD.md").read_text()
+    assert "- analyzer, earlier training (its weights were the start): 3 steps" in card
+    assert "0.012 kWh and 6 g of CO2e" in card
 
 
 def test_crops_that_no_service_cuts_must_be_named(tmp_path: Path) -> None:

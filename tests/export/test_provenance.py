@@ -8,7 +8,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from export.errors import ExportError
-from export.provenance import TERMS, analyzer_provenance, default_license, detector_provenance, training_sets
+from export.provenance import (
+    TERMS,
+    analyzer_provenance,
+    default_license,
+    detector_provenance,
+    earlier_provenance,
+    training_sets,
+)
 from model.runtime.pack import read_pack
 
 
@@ -106,3 +113,35 @@ def test_known_sets_leave_non_commercial_research_and_unknown_ones_nothing() -> 
     assert "celeba, detection" in found[1]
     assert default_license(("celeba", "my-own-faces")) is None
     assert default_license(()) is None
+
+
+def test_an_earlier_training_is_recorded_with_its_role_and_its_sets(tmp_path: Path) -> None:
+    """What the answers of a larger network were taught by stands with what it took, and its sets' terms go along."""
+    recipe = {"rows": {"celeba": 4, "own": 2}, "losses": {}}
+    (run_of(tmp_path / "large", {"step": 40, "recipe": recipe}, LOG) / "weights.safetensors").touch()
+    found = earlier_provenance(f"{tmp_path / 'large'}=its answers were taught", "one GPU")
+    assert found.run is not None
+    assert (found.run.role, found.run.num_steps, found.run.seconds) == ("its answers were taught", 40, 20.0)
+    assert found.sets == ("celeba", "own")
+
+
+def test_a_pack_of_several_trainings_passes_them_all_on(own_pack: Path) -> None:
+    """What goes on from a pack rests on every training of its analyzer, the last one last."""
+    manifest = json.loads((own_pack / "pack.json").read_text())
+    runs = [
+        {"part": "analyzer", "num_steps": 7, "num_images": 70, "role": "start"},
+        {"part": "analyzer", "num_steps": 9, "num_images": 90},
+        {"part": "detector", "num_steps": 3, "num_images": 30},
+    ]
+    (own_pack / "pack.json").write_text(json.dumps(manifest | {"training": runs}))
+    found = analyzer_provenance(own_pack / "analyzer", None)
+    assert [run.num_steps for run in (*found.earlier, found.run) if run is not None] == [7, 9]
+    again = earlier_provenance(f"{own_pack}=its weights were the start", None)
+    assert again.run is not None
+    assert (again.run.num_steps, again.run.role) == (9, "its weights were the start")
+
+
+def test_an_earlier_training_without_a_record_is_one_clear_line(tmp_path: Path) -> None:
+    """A folder that tells nothing is refused: it would add nothing to the pack and seem to."""
+    with pytest.raises(ExportError, match="holds no record of a training"):
+        earlier_provenance(str(tmp_path), None)

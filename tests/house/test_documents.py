@@ -52,6 +52,15 @@ def test_the_readme_states_the_packs_own_figures() -> None:
         assert f"    {figure.command}" in block
 
 
+def test_the_readme_states_the_terms_of_the_packs_data() -> None:
+    """Each set that the shipped pack was trained on and that is given for research alone is named so in the README."""
+    readme, pack = tree.text(Path("README.md")), read_pack(find_pack(DEFAULT_PACK))
+    (stated,) = [part for part in readme.split("\n\n") if "for non-commercial research only**" in part]
+    named = [entry.terms.split(":")[0] for entry in pack.training_data if entry.name != "detection"]
+    assert {"CelebA", "UTKFace"} <= set(named)
+    assert all(name in stated for name in named)
+
+
 def test_a_stale_table_is_refilled() -> None:
     """A table that somebody edited by hand is made anew, and text outside the tables is left alone."""
     edited = "before\n<!-- settings: filled by make docs -->\n| `MIEN_PORT` | 1 |\n<!-- end -->\nafter\n"

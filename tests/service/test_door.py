@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from model.runtime.detection import Detections
+from model.runtime.pack import DEFAULT_PACK, find_pack, read_pack
 from service.engine import Outputs
 from service.logs import JsonLines
 from service.onnx_engine import open_engine
@@ -78,6 +79,18 @@ def test_model_describes_the_pack(served: Served) -> None:
     assert pack.labels["gender"] == ["female", "male"]
     assert pack.verification is not None
     assert [point.fmr for point in pack.verification.thresholds] == [0.01, 0.001, 0.0001]
+
+
+def test_model_states_the_terms_of_the_shipped_packs_data() -> None:
+    """What the shipped pack was trained on stands in its manifest and in /model, each set with its terms."""
+    shipped = read_pack(find_pack(DEFAULT_PACK))
+    with serving(settings_for(find_pack(DEFAULT_PACK))) as served:
+        answer = PackAnswer.model_validate(served.client.get("/model").json())
+    assert answer.training_data == list(shipped.training_data)
+    terms = {entry.name: entry.terms for entry in answer.training_data}
+    assert {"celeba", "utkface"} <= set(terms)
+    assert all("non-commercial research" in text for text in terms.values())
+    assert "non-commercial research" in answer.allowed_use.lower()
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from model.runtime.detection import Detections, Detector
 from model.training.dataset import DataError
 from model.training.detection.matching import landmark_error, match
 from model.training.detection.scenes import Scene, read_scenes
+from model.training.evaluation.intervals import wilson
 from model.training.evaluation.report import Measure
 
 DATASET: Final = "detection-val"
@@ -89,7 +90,12 @@ class DetectionReport:
             ("landmark_error_by_eye_distance", self.landmark_error, max(round(self.recall * self.num_faces), 1), "all"),
         ]
         rows += [("recall_at_iou_0.5", each.recall, each.num_faces, each.group) for each in self.bins]
-        return tuple(Measure("detection", name, value, DATASET, count, group) for name, value, count, group in rows)
+        return tuple(
+            Measure("detection", name, value, DATASET, count, group).within(
+                wilson(value, count) if name.startswith("recall") else None
+            )
+            for name, value, count, group in rows
+        )
 
 
 @dataclass(frozen=True, slots=True)

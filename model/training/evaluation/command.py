@@ -32,6 +32,8 @@ _TABLE_WIDTH = 150  # columns, where the output is no terminal that states its o
 @click.option("--out", type=_FOLDER, help="Folder for the report.  [default: the training run's report/, else report/]")
 @click.option("--device", type=_DEVICE, default="auto", show_default=True, help="Where the network runs.")
 @click.option("--limit", type=click.IntRange(min=1), help="--data: about so many images a set, rough figures.")
+@click.option("--quality", is_flag=True, help="--data: errors against sharpness, pose and face size, too.")
+@click.option("--train-gap", is_flag=True, help="--data: the same figures on a sample of the training rows, too.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Crops a run.")
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="Threads on the CPU.  [default: one a core]")
 def evaluate(
@@ -47,6 +49,8 @@ def evaluate(
     out: Path | None,
     device: Literal["auto", "cpu", "cuda"],
     limit: int | None,
+    quality: bool,
+    train_gap: bool,
     batch_size: int,
     threads: int,
 ) -> None:
@@ -59,7 +63,7 @@ def evaluate(
     \b
     mien-train evaluate runs/nano --data ../shared/data
     mien-train evaluate runs/nano --data ../shared/data --limit 500
-    mien-train evaluate nano --data ../shared/data --out /tmp/nano-report
+    mien-train evaluate nano --data ../shared/data --quality --train-gap --out /tmp/nano-report
     mien-train evaluate runs/detector --data ../shared/data --robustness --scales 1
     mien-train evaluate runs/swinface --bin lfw.bin --bin cfp_fp.bin --ijb IJBC
     """  # noqa: D301 - click reads the backspace character, which a raw string would not hold
@@ -72,18 +76,30 @@ def evaluate(
         raise click.ClickException(message) from error
     if data is None and not bins and not ijb:
         raise click.UsageError("say what to measure on: --data, --bin or --ijb")
+    if data is None and (quality or train_gap):
+        raise click.UsageError("--quality and --train-gap go with --data")
     protocols = Protocols(bins, ijb, TemplateOptions(flip, feature_norm, detector_score))
     if robustness and data is None:
         raise click.UsageError("--robustness is measured on the scenes in --data")
     request = Request(
-        target, data, device, limit, batch_size, threads, protocols, robustness, _scales(scales) if scales else None
+        target,
+        data,
+        device,
+        limit,
+        batch_size,
+        threads,
+        protocols,
+        quality=quality,
+        train_gap=train_gap,
+        robustness=robustness,
+        scales=_scales(scales) if scales else None,
     )
     report, folder = _write(request, out)
     _show(report, folder)
 
 
 def _scales(text: str) -> tuple[float, ...]:
-    from model.runtime.pack import parse_scales
+    from model.runtime.scales import parse_scales
 
     try:
         return parse_scales(text)
@@ -99,6 +115,7 @@ def _write(request: "Request", out: Path | None) -> tuple["EvaluationReport", Pa
     from model.training.evaluation.curves import draw_report
     from model.training.evaluation.examination import examine, run_folder
     from model.training.evaluation.history import LOG, HistoryError, draw_training
+    from model.training.evaluation.quality.drawing import draw_quality
     from model.training.evaluation.reliability import draw_reliabilities
     from model.training.evaluation.report import write_report
     from model.training.evaluation.subjects import SubjectError
@@ -110,6 +127,7 @@ def _write(request: "Request", out: Path | None) -> tuple["EvaluationReport", Pa
         report = examine(request)
         write_report(report, folder)
         draw_report(report, folder)
+        draw_quality(report.quality, folder)
         draw_reliabilities(report, folder)
         if run is not None:
             draw_training(run / LOG, folder / "training.png")

@@ -18,7 +18,7 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
 from model.runtime.labels import ATTRIBUTES
-from model.training.evaluation.groups import ALL
+from model.training.evaluation.groups import ALL, is_intersection, kind_of, label_of
 from model.training.evaluation.report import Confusion, EvaluationReport, Measure, VerificationCurve
 
 # Okabe and Ito's palette, told apart by the colour-blind too.
@@ -55,7 +55,7 @@ def draw_report(report: EvaluationReport, folder: Path) -> tuple[Path, ...]:
         rows = [measure for measure in report.measures if measure.dataset == dataset]
         if any(row.task == "attributes" for row in rows):
             drawn.append(draw_attributes(rows, folder / f"attributes-{dataset}.png"))
-        if any(row.group != ALL and (row.task, row.metric) in _GROUP_METRICS for row in rows):
+        if any(_in_panel(row) and (row.task, row.metric) in _GROUP_METRICS for row in rows):
             drawn.append(draw_groups(rows, folder / f"groups-{dataset}.png"))
     return tuple(drawn)
 
@@ -174,16 +174,16 @@ def draw_groups(measures: Sequence[Measure], target: Path) -> Path:
     panels = {
         key: rows
         for key in _GROUP_METRICS
-        if (rows := [row for row in measures if (row.task, row.metric) == key and row.group != ALL])
+        if (rows := [row for row in measures if (row.task, row.metric) == key and _in_panel(row)])
     }
     whole = {(row.task, row.metric): row.value for row in measures if row.group == ALL}
     num_groups = max(len(rows) for rows in panels.values())
     figure = Figure(figsize=(1.5 + max(0.45 * num_groups, 5), 3.4 * len(panels)), dpi=DPI, layout="constrained")
     for place, (key, rows) in enumerate(panels.items()):
         axes = figure.add_subplot(len(panels), 1, place + 1)
-        kinds = list(dict.fromkeys(row.group.split("=")[0] for row in rows))
-        colours = [PALETTE[kinds.index(row.group.split("=")[0])] for row in rows]
-        bars = axes.bar([_group_label(row) for row in rows], [row.value for row in rows], 0.7, color=colours)
+        kinds = list(dict.fromkeys(kind_of(row.group) for row in rows))
+        colours = [PALETTE[kinds.index(kind_of(row.group))] for row in rows]
+        bars = axes.bar([label_of(row.group) for row in rows], [row.value for row in rows], 0.7, color=colours)
         labels = axes.bar_label(bars, [_value(row) for row in rows], fontsize=9, padding=2)
         for label in labels:  # readable where everyone's line runs through it
             label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.8})
@@ -221,7 +221,7 @@ def _styled(curves: Sequence[VerificationCurve]) -> list[tuple[VerificationCurve
 
 
 def _curve_label(curve: VerificationCurve) -> str:
-    who = curve.dataset if curve.group == ALL else f"{curve.dataset}, {curve.group.split('=')[1]}"
+    who = curve.dataset if curve.group == ALL else f"{curve.dataset}, {label_of(curve.group)}"
     return f"{who} ({curve.num_genuine:,} genuine, {curve.num_impostor:,} impostor pairs)"
 
 
@@ -245,6 +245,5 @@ def _value(row: Measure) -> str:
     return f"{100 * row.value:.3f}" if row.metric.startswith("fmr") else f"{100 * row.value:.1f}"
 
 
-def _group_label(row: Measure) -> str:
-    kind, name = row.group.split("=")
-    return f"{name} years" if kind == "age" else name
+def _in_panel(row: Measure) -> bool:
+    return row.group != ALL and not is_intersection(row.group)

@@ -11,9 +11,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from model.runtime.pack import Threshold
 from model.training.dataset import FaceTable
-from model.training.evaluation.groups import ALL, groups_of
+from model.training.evaluation.groups import ALL, groups_of, intersections_of, is_intersection, kind_of
+from model.training.evaluation.intervals import Interval
 from model.training.evaluation.pairs import PairList
+from model.training.evaluation.people import MAX_FACES, Errors, People
 from model.training.evaluation.report import Measure, VerificationCurve
 from model.training.evaluation.verification import (
     OperatingPoint,
@@ -28,7 +31,9 @@ from model.training.evaluation.verification import (
 
 FMRS: Final = (1e-2, 1e-3, 1e-4)
 MIN_FALSE_MATCHES: Final = 10  # a rate measured on fewer is noise: its relative deviation is 1 / sqrt(count)
+_DEFAULT_FMR: Final = 1e-3
 _CURVE_POINTS: Final = 256
+_WITHOUT_CURVES: Final = ("youth",)  # their figures are stated; more lines would hide the others'
 
 
 @dataclass(slots=True)
@@ -64,10 +69,18 @@ def measure_all_pairs(
     table: FaceTable,
     fmrs: Sequence[float] = FMRS,
     progress: Callable[[int], None] | None = None,
+    shipped: Sequence[Threshold] = (),
 ) -> Matching:
     """TAR, threshold and curve over every pair of faces of known identity; at the same threshold, each group's errors.
 
     A rate at which the set's impostor pairs allow fewer than ten false matches is left out and noted.
+
+    Args:
+        embeddings_ND: one a face.
+        table: who each is, and of which groups.
+        fmrs: rates to set thresholds at, on this set.
+        progress: told how many faces were compared, after each block.
+        shipped: thresholds that a pack states already, by another set: both errors at these are what a user meets.
     """
     found, known = Matching(), np.flatnonzero(table.identity != -1)
     scores = all_pairs(embeddings_ND[known], table.identity[known], progress=progress)
@@ -78,15 +91,27 @@ def measure_all_pairs(
     found.notes += [_too_few(table.dataset, fmr, len(scores.impostor)) for fmr in fmrs if fmr not in kept]
     points = thresholds_at_fmr(scores.impostor, scores.genuine, kept)
     rate, _ = equal_error_rate(scores.impostor, scores.genuine)
-    found.measures += [row for point in points for row in _point_measures(table.dataset, point)]
+    people = _people(embeddings_ND, table, known)
+    for point in points:
+        found.measures += _point_measures(table.dataset, point, None if people is None else people.at(point.threshold))
     found.measures.append(Measure("embedding", "eer", rate, table.dataset, len(scores.genuine)))
+    found.measures += _shipped_measures(table.dataset, ALL, shipped, scores, people)
     found.curves.append(curve_of(table.dataset, ALL, scores))
-    for group, inside in groups_of(table).items():
+    for group, inside in {**groups_of(table), **intersections_of(table)}.items():
         rows = known[inside[known]]
         part = all_pairs(embeddings_ND[rows], table.identity[rows])
         if len(part.genuine) and len(part.impostor):
-            found.measures += [row for point in points for row in _group_measures(table.dataset, group, point, part)]
-            found.curves.append(curve_of(table.dataset, group, part))
+            of_group = _people(embeddings_ND, table, rows)
+            if is_intersection(group):  # of many small groups, what a user meets by default
+                default = [row for row in shipped if row.fmr == _DEFAULT_FMR]
+                found.measures += _shipped_measures(table.dataset, group, default, part, of_group)
+                continue
+            found.measures += [
+                row for point in points for row in _group_measures(table.dataset, group, point, part, of_group)
+            ]
+            found.measures += _shipped_measures(table.dataset, group, shipped, part, of_group)
+            if kind_of(group) not in _WITHOUT_CURVES:
+                found.curves.append(curve_of(table.dataset, group, part))
     return found
 
 
@@ -95,23 +120,53 @@ def rate_name(fmr: float) -> str:
     return f"{fmr:.0e}" if float(f"{fmr:.0e}") == fmr else f"{fmr:g}"
 
 
-def _point_measures(dataset: str, point: OperatingPoint) -> list[Measure]:
+def _people(embeddings_ND: NDArray[np.float32], table: FaceTable, rows: NDArray[np.int64]) -> People | None:
+    return People(embeddings_ND[rows], table.identity[rows]) if len(rows) <= MAX_FACES else None
+
+
+def _point_measures(dataset: str, point: OperatingPoint, errors: Errors | None) -> list[Measure]:
     name = rate_name(point.fmr)
+    tar = Measure("embedding", f"tar_at_fmr_{name}", point.tar, dataset, point.num_genuine)
     return [
-        Measure("embedding", f"tar_at_fmr_{name}", point.tar, dataset, point.num_genuine),
+        tar.within(None if errors is None else errors.tar),
         Measure("embedding", f"threshold_at_fmr_{name}", point.threshold, dataset, point.num_impostor),
     ]
 
 
-def _group_measures(dataset: str, group: str, point: OperatingPoint, scores: PairScores) -> list[Measure]:
+def _group_measures(
+    dataset: str, group: str, point: OperatingPoint, scores: PairScores, people: People | None
+) -> list[Measure]:
     """A group's own errors at everyone's threshold: one threshold is what a service applies to all."""
     name, threshold = rate_name(point.fmr), np.float32(point.threshold)
     tar = float((scores.genuine >= threshold).mean())
     fmr = float((scores.impostor >= threshold).mean())
+    errors = None if people is None else people.at(point.threshold)
+    accepted = Measure("embedding", f"tar_at_fmr_{name}", tar, dataset, len(scores.genuine), group)
+    matched = Measure("embedding", f"fmr_at_threshold_of_{name}", fmr, dataset, len(scores.impostor), group)
     return [
-        Measure("embedding", f"tar_at_fmr_{name}", tar, dataset, len(scores.genuine), group),
-        Measure("embedding", f"fmr_at_threshold_of_{name}", fmr, dataset, len(scores.impostor), group),
+        accepted.within(None if errors is None else errors.tar),
+        matched.within(None if errors is None else errors.fmr),
     ]
+
+
+def _shipped_measures(
+    dataset: str, group: str, shipped: Sequence[Threshold], scores: PairScores, people: People | None
+) -> list[Measure]:
+    """Both errors at the thresholds that a pack states: rates, as the service's users meet them."""
+    rows = []
+    for each in shipped:
+        threshold, name = np.float32(each.threshold), rate_name(each.fmr)
+        fnmr = float((scores.genuine < threshold).mean())
+        fmr = float((scores.impostor >= threshold).mean())
+        errors = None if people is None else people.at(each.threshold)
+        rejected = Measure("embedding", f"fnmr_at_shipped_{name}", fnmr, dataset, len(scores.genuine), group)
+        matched = Measure("embedding", f"fmr_at_shipped_{name}", fmr, dataset, len(scores.impostor), group)
+        tar = None if errors is None else errors.tar
+        rows += [
+            rejected.within(None if tar is None else Interval(1 - tar.high, 1 - tar.low)),
+            matched.within(None if errors is None else errors.fmr),
+        ]
+    return rows
 
 
 def curve_of(dataset: str, group: str, scores: PairScores) -> VerificationCurve:

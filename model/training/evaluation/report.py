@@ -12,7 +12,9 @@ from typing import Final, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from model.runtime.pack import Figure
+from model.runtime.quality_curve import QualityCurve
 from model.training.evaluation.groups import ALL
+from model.training.evaluation.intervals import Interval
 
 REPORT: Final = "report.json"
 
@@ -31,7 +33,9 @@ class Measure:
         value: finite.
         dataset: the set it was counted on.
         num_samples: faces; pairs for verification (genuine ones for a TAR, impostor ones for an FMR and a threshold).
-        group: `all`, or a group of `groups.groups_of`.
+        group: `all`, or a group of `groups.groups_of` or `groups.intersections_of`.
+        low: lower end of its 95 % interval; None where none is known.
+        high: upper end.
     """
 
     task: str
@@ -40,6 +44,12 @@ class Measure:
     dataset: str
     num_samples: int
     group: str = ALL
+    low: float | None = None
+    high: float | None = None
+
+    def within(self, interval: Interval | None) -> "Measure":
+        """The same with its interval."""
+        return self if interval is None else replace(self, low=interval.low, high=interval.high)
 
     def figure(self, command: str) -> Figure:
         """The same as a pack states it, with the command that made it."""
@@ -51,6 +61,8 @@ class Measure:
             group=self.group,
             num_samples=self.num_samples,
             command=command,
+            low=self.low,
+            high=self.high,
         )
 
 
@@ -106,7 +118,10 @@ class Reliability:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationReport:
-    """Everything measured of one model, and what was left out and why (`notes`, a line each)."""
+    """Everything measured of one model, and what was left out and why (`notes`, a line each).
+
+    `seen` are figures on rows that were trained on, `quality` how errors go with the quality of a face.
+    """
 
     model: str
     command: str
@@ -115,6 +130,8 @@ class EvaluationReport:
     curves: tuple[VerificationCurve, ...] = ()
     notes: tuple[str, ...] = ()
     reliabilities: tuple[Reliability, ...] = ()
+    seen: tuple[Measure, ...] = ()
+    quality: tuple[QualityCurve, ...] = ()
 
     def figures(self) -> tuple[Figure, ...]:
         """The measures as a pack states them."""

@@ -11,11 +11,12 @@ from rich.text import Text
 
 from model.training.evaluation.bins import SUFFIX
 from model.training.evaluation.conditions import CONDITION, CONDITION_METRICS
-from model.training.evaluation.groups import ALL
+from model.training.evaluation.groups import ALL, is_intersection
 from model.training.evaluation.ijb.layout import NAMES
 from model.training.evaluation.report import EvaluationReport, Measure
+from model.training.evaluation.seen import seen_and_unseen
 
-_SHARES: Final = ("accuracy", "balanced", "eer", "recall", "tar", "within")
+_SHARES: Final = ("accuracy", "balanced", "eer", "fnmr", "recall", "tar", "within")
 # Told in full by the report and the pictures; 40 attributes and every class's recall would bury the rest.
 _DETAILS: Final = ("recall_", "accuracy_", "balanced_accuracy_", "threshold_")
 _KEPT: Final = (
@@ -44,6 +45,10 @@ def tables(report: EvaluationReport) -> Iterator[Table]:
         yield _by_group(report)
     if any(measure.group.startswith(CONDITION) for measure in report.measures):
         yield _by_condition(report)
+    if report.seen:
+        yield _seen(report)
+    if report.quality:
+        yield _quality(report)
 
 
 def shown(metric: str, value: float, decimals: int = 1) -> str:
@@ -97,11 +102,37 @@ def _by_condition(report: EvaluationReport) -> Table:
     return table
 
 
+def _seen(report: EvaluationReport) -> Table:
+    table = Table(
+        "task", "metric", "set", title=Text(f"{report.model}: seen in training, and not"), title_justify="left"
+    )
+    for column in ("seen", "unseen", "samples seen"):
+        table.add_column(column, justify="right")
+    for row, unseen in seen_and_unseen(report.seen, report.measures):
+        if not _is_detail(row.metric):
+            values = (shown(row.metric, row.value), shown(row.metric, unseen.value), f"{row.num_samples:,}")
+            table.add_row(row.task, row.metric, row.dataset, *values)
+    return table
+
+
+def _quality(report: EvaluationReport) -> Table:
+    title = Text(f"{report.model}: error against quality, Spearman's rank correlation with its 95 % interval")
+    table = Table("task", "error", "quality", "set", "faces", title=title, title_justify="left")
+    for column in ("correlation", "worst bin", "best bin", "samples"):
+        table.add_column(column, justify="right")
+    for each in report.quality:
+        ranked = sorted(part.error for part in each.bins)
+        correlation = f"{each.spearman:+.2f} ({each.spearman_low:+.2f} to {each.spearman_high:+.2f})"
+        cells = (each.task, each.error, each.quality, each.dataset, each.how, correlation)
+        table.add_row(*cells, f"{ranked[-1]:.3f}", f"{ranked[0]:.3f}", f"{each.num_samples:,}")
+    return table
+
+
 def _is_detail(metric: str) -> bool:
     return metric.startswith(_DETAILS) and metric not in _KEPT
 
 
 def _is_by_group(measure: Measure) -> bool:
-    if measure.group == ALL or measure.group.startswith(CONDITION):
+    if measure.group == ALL or measure.group.startswith(CONDITION) or is_intersection(measure.group):
         return False
     return measure.metric in _BY_GROUP.get(measure.task, ())

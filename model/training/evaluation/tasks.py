@@ -15,17 +15,28 @@ from model.training.dataset import FaceTable
 from model.training.evaluation.calibration import attribute_calibration
 from model.training.evaluation.classification import (
     AttributeScores,
+    Classification,
     classify,
     count,
     expected_calibration_error,
     score_attributes,
 )
-from model.training.evaluation.groups import ALL, DECADES, decade_of, groups_of
+from model.training.evaluation.groups import (
+    ALL,
+    DECADES,
+    decade_of,
+    groups_of,
+    intersections_of,
+    is_intersection,
+    kind_of,
+)
+from model.training.evaluation.intervals import Interval, bootstrap_mean, of_mean, wilson
 from model.training.evaluation.regression import age_error, epsilon_error
 from model.training.evaluation.report import Confusion, Measure
 
 Outputs = Mapping[str, NDArray[np.float32]]
 
+_GROUP_BY: Final = {"male": "gender", "young": "youth"}  # of these, a group's accuracy is a recall
 CLASSES: Final[Mapping[Task, tuple[str, ...]]] = {"gender": GENDERS, "race": RACES, "expression": EXPRESSIONS}
 
 
@@ -40,16 +51,20 @@ def labelled_tasks(table: FaceTable) -> set[Task]:
     return {task for task, known in labelled.items() if known}
 
 
-def measure_tasks(outputs: Outputs, table: FaceTable) -> tuple[list[Measure], list[Confusion]]:
-    """Every figure of every task that was answered and is labelled in this set.
+def measure_tasks(
+    outputs: Outputs, table: FaceTable, *, by_group: bool = True
+) -> tuple[list[Measure], list[Confusion]]:
+    """Every figure of every task that was answered and is labelled in this set, with its 95 % interval.
 
     Args:
         outputs: pack-contract answers (N, ...) by task, rows as the table's.
         table: the labels.
+        by_group: state figures for groups and for people who are in two at once, too.
     """
     measures: list[Measure] = []
     confusions: list[Confusion] = []
-    groups, asked = groups_of(table), labelled_tasks(table) & set(outputs)
+    groups = {**groups_of(table), **intersections_of(table)} if by_group else {}
+    asked = labelled_tasks(table) & set(outputs)
     for task, labels in CLASSES.items():
         truth = _truth(table, task)
         if task in asked:
@@ -77,24 +92,44 @@ def _class_measures(
     dataset: str,
     groups: Mapping[str, NDArray[np.bool_]],
 ) -> list[Measure]:
-    whole = classify(probabilities_NC, truth_N)
-    total = whole.num_samples
-    measures = [
-        Measure(task, "accuracy", whole.accuracy, dataset, total),
-        Measure(task, "balanced_accuracy", whole.balanced_accuracy, dataset, total),
-        Measure(task, "ece", expected_calibration_error(probabilities_NC, truth_N), dataset, total),
-    ]
-    per_class = zip(labels, whole.recalls, whole.counts.sum(1), strict=True)
-    measures += [
-        Measure(task, f"recall_{label}", float(recall), dataset, int(number))
+    measures = []
+    for group, inside in {ALL: np.ones(len(truth_N), bool), **groups}.items():
+        inside = inside & (truth_N != -1)
+        if not inside.any():
+            continue
+        part = classify(probabilities_NC[inside], truth_N[inside])
+        total = part.num_samples
+        accuracy = Measure(task, "accuracy", part.accuracy, dataset, total, group)
+        measures.append(accuracy.within(wilson(part.accuracy, total)))
+        # Of faces of one class alone, the balanced accuracy is the accuracy; of two groups at once, accuracy will do.
+        if is_intersection(group) or kind_of(group) == task:
+            continue
+        balanced = Measure(task, "balanced_accuracy", part.balanced_accuracy, dataset, total, group)
+        ece = expected_calibration_error(probabilities_NC[inside], truth_N[inside])
+        measures += [balanced.within(_balanced_interval(part)), Measure(task, "ece", ece, dataset, total, group)]
+        if group == ALL:
+            measures += _recalls(task, part, labels, dataset)
+    return measures
+
+
+def _recalls(task: str, part: Classification, labels: Sequence[str], dataset: str) -> list[Measure]:
+    per_class = zip(labels, part.recalls, part.counts.sum(1), strict=True)
+    return [
+        Measure(task, f"recall_{label}", float(recall), dataset, int(number)).within(wilson(float(recall), int(number)))
         for label, recall, number in per_class
         if number
     ]
-    for group, inside in groups.items():
-        if (truth_N[inside] != -1).any():
-            part = classify(probabilities_NC[inside], truth_N[inside])
-            measures.append(Measure(task, "accuracy", part.accuracy, dataset, part.num_samples, group))
-    return measures
+
+
+def _balanced_interval(part: Classification) -> Interval:
+    numbers = part.counts.sum(1)
+    return of_mean(
+        [
+            (float(recall), wilson(float(recall), int(number)))
+            for recall, number in zip(part.recalls, numbers, strict=True)
+            if number
+        ]
+    )
 
 
 def _age_measures(
@@ -102,16 +137,21 @@ def _age_measures(
 ) -> list[Measure]:
     measures = []
     for group, inside in {ALL: np.ones(len(table), bool), **groups}.items():
-        if not np.isfinite(table.age[inside]).any():
+        inside = inside & np.isfinite(table.age)
+        if not inside.any():
             continue
         error = age_error(years_N[inside], table.age[inside])
-        values = {
-            "mae_years": error.mae_years,
-            "bias_years": error.bias_years,
-            "within_5_years": error.cumulative_score,
-        }
+        difference = years_N[inside].astype(np.float64) - table.age[inside]
+        total, dataset = error.num_samples, table.dataset
+        mae = Measure("age", "mae_years", error.mae_years, dataset, total, group)
+        measures.append(mae.within(bootstrap_mean(np.abs(difference))))
+        if is_intersection(group):
+            continue
+        bias = Measure("age", "bias_years", error.bias_years, dataset, total, group)
+        close = Measure("age", "within_5_years", error.cumulative_score, dataset, total, group)
         measures += [
-            Measure("age", name, value, table.dataset, error.num_samples, group) for name, value in values.items()
+            bias.within(bootstrap_mean(difference)),
+            close.within(wilson(error.cumulative_score, total)),
         ]
     return measures + _epsilon_measures(years_N, table)
 
@@ -137,29 +177,42 @@ def _attribute_measures(
     measures = []
     for group, inside in {ALL: np.ones(len(table), bool), **groups}.items():
         scores = score_attributes(probabilities_NA[inside], table.attributes[inside])
-        labelled = scores.num_samples > 0
-        if not labelled.any():
+        if not (scores.num_samples > 0).any():
             continue
-        total = int((table.attributes[inside] != -1).any(1).sum())
-        measures += [
-            Measure("attributes", "accuracy_mean", _mean(scores.accuracy), table.dataset, total, group),
-            Measure(
-                "attributes", "balanced_accuracy_mean", _mean(scores.balanced_accuracy), table.dataset, total, group
-            ),
-        ]
-        if group == ALL:
-            measures += _each_attribute(scores, table.dataset)
+        right = _share_right(probabilities_NA[inside], table.attributes[inside])
+        mean = Measure("attributes", "accuracy_mean", _mean(scores.accuracy), table.dataset, len(right), group)
+        measures.append(mean.within(bootstrap_mean(right)))
+        if is_intersection(group):
+            continue
+        balanced = _mean(scores.balanced_accuracy)
+        measures.append(Measure("attributes", "balanced_accuracy_mean", balanced, table.dataset, len(right), group))
+        measures += _each_attribute(scores, table.dataset, group)
     return measures
 
 
-def _each_attribute(scores: AttributeScores, dataset: str) -> list[Measure]:
-    both = {"accuracy": scores.accuracy, "balanced_accuracy": scores.balanced_accuracy}
-    return [
-        Measure("attributes", f"{metric}_{name}", float(value), dataset, int(number))
-        for metric, values in both.items()
-        for name, value, number in zip(ATTRIBUTES, values, scores.num_samples, strict=True)
+def _share_right(probabilities_NA: NDArray[np.float32], truth_NA: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Of each labelled face (K,), the share of its labelled attributes that was answered rightly."""
+    known = truth_NA != -1
+    labelled = known.any(1)
+    right = ((probabilities_NA > 0.5) == (truth_NA == 1)) & known
+    return np.asarray(right[labelled].sum(1) / known[labelled].sum(1), np.float64)
+
+
+def _each_attribute(scores: AttributeScores, dataset: str, group: str) -> list[Measure]:
+    """Accuracy of each attribute for everyone and each group; balanced accuracy, which needs both kinds, for all."""
+    accuracy = [
+        Measure("attributes", f"accuracy_{name}", float(value), dataset, int(number), group).within(
+            wilson(float(value), int(number))
+        )
+        for name, value, number in zip(ATTRIBUTES, scores.accuracy, scores.num_samples, strict=True)
+        if number and kind_of(group) != _GROUP_BY.get(name)
+    ]
+    balanced = [
+        Measure("attributes", f"balanced_accuracy_{name}", float(value), dataset, int(number))
+        for name, value, number in zip(ATTRIBUTES, scores.balanced_accuracy, scores.num_samples, strict=True)
         if number
     ]
+    return accuracy + (balanced if group == ALL else [])
 
 
 def _mean(values: NDArray[np.float64]) -> float:

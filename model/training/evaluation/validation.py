@@ -18,19 +18,25 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from model.runtime.pack import Threshold
+from model.runtime.quality_curve import QualityCurve
 from model.training.dataset import ALIGNMENT, DataError, FaceTable, read_faces
 from model.training.encoded_images import Images
 from model.training.evaluation.calibration import TEMPERED, Calibration, CalibrationFindings, Temperatures
 from model.training.evaluation.confidence import Curve
 from model.training.evaluation.matching import Matching, measure_all_pairs, measure_pairs
-from model.training.evaluation.pairs import PairList, few_pairs, read_pairs
+from model.training.evaluation.pairs import PairList, read_pairs
 from model.training.evaluation.report import Confusion, EvaluationReport, Measure, Reliability, VerificationCurve
+from model.training.evaluation.rows import few_of
 from model.training.evaluation.tasks import labelled_tasks, measure_tasks
 
 # uint8 (N, S, S, 3) RGB aligned crops to float32 answers by task, as a pack's analyzer gives them.
 Predict = Callable[[NDArray[np.uint8]], Mapping[str, NDArray[np.float32]]]
 # Who answers crops in an alignment, of those that a set's files state; None if nobody takes them.
 PredictOn = Callable[[str], Predict | None]
+# What else is drawn from a set's answers: the model, the set, answers by task, the set's own threshold at an FMR of
+# 0.001 (None where it has none), bars.
+Inspect = Callable[[Predict, FaceTable, Mapping[str, NDArray[np.float32]], float | None, Progress], list[QualityCurve]]
 
 SETS: Final = ("lfw", "celeba", "utkface", "fer2013")
 _VALIDATION: Final = "val"
@@ -43,6 +49,27 @@ class EvaluationError(ValueError):
     """A model whose answers cannot be measured; the message is one clear line."""
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What an evaluation states beside the sets' own figures.
+
+    Attributes:
+        shipped: thresholds that a pack states already.
+        inspect: draws quality's curves from each set; None for none.
+    """
+
+    shipped: Sequence[Threshold] = ()
+    inspect: Inspect | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _How:
+    """How every set is measured alike."""
+
+    batch_size: int
+    beside: Beside
+
+
 @dataclass(slots=True)
 class _Findings:
     """A report, as it grows."""
@@ -51,6 +78,7 @@ class _Findings:
     confusions: list[Confusion] = field(default_factory=list)
     curves: list[VerificationCurve] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    quality: list[QualityCurve] = field(default_factory=list)
     reliabilities: list[Reliability] = field(default_factory=list)
 
     def add_calibration(self, found: CalibrationFindings) -> None:
@@ -99,6 +127,7 @@ def evaluate_aligned(
     cache: Path | None = None,
     temperatures: Temperatures | None = None,
     confidence: Curve | None = None,
+    beside: Beside | None = None,
 ) -> EvaluationReport:
     """Measures all that a model answers and the sets label.
 
@@ -116,6 +145,7 @@ def evaluate_aligned(
         cache: folder for decoded pixels, see `dataset.read_faces`.
         temperatures: those that the model's answers are given at, by task; 1 where a task is absent.
         confidence: the curve that a pack states already.
+        beside: what else is stated.
 
     Raises:
         DataError: if the folder holds no validation set, or one is unreadable.
@@ -135,7 +165,7 @@ def evaluate_aligned(
             if predict is None:
                 found.notes.append(f"{table.dataset}: nothing in the model takes such crops, left out")
                 continue
-            outputs = _measure_set(predict, table, pairs, batch_size, found, progress)
+            outputs = _measure_set(predict, table, pairs, _How(batch_size, beside or Beside()), found, progress)
             if split == _VALIDATION:  # what a temperature is fitted on; a test set's `ece` is of the model as it is
                 calibration.add(outputs, table)
     found.add_calibration(calibration.measured())
@@ -147,6 +177,7 @@ def evaluate_aligned(
         tuple(found.curves),
         tuple(found.notes),
         tuple(found.reliabilities),
+        quality=tuple(found.quality),
     )
 
 
@@ -237,14 +268,14 @@ def _read_set(
     pairs = read_pairs(data, name, table.names, split)
     if split != _VALIDATION:
         table = replace(table, dataset=f"{name}-{split}")
-    return (table, pairs) if limit is None else _few(table, pairs, limit)
+    return (table, pairs) if limit is None else few_of(table, pairs, limit)
 
 
 def _measure_set(
     predict: Predict,
     table: FaceTable,
     pairs: PairList | None,
-    batch_size: int,
+    how: _How,
     found: _Findings,
     progress: Progress,
 ) -> Mapping[str, NDArray[np.float32]]:
@@ -254,24 +285,36 @@ def _measure_set(
         found.notes.append(f"{table.dataset}: labels nothing that the model answers, left out")
         return {}
     bar = progress.add_task(table.dataset, total=len(table))
-    outputs = predict_all(predict, table.images, batch_size, lambda num: progress.advance(bar, num))
+    outputs = predict_all(predict, table.images, how.batch_size, lambda num: progress.advance(bar, num))
     measures, confusions = measure_tasks(outputs, table)
     found.measures += measures
     found.confusions += confusions
     if "embedding" in asked:
-        _measure_embedding(outputs["embedding"], table, pairs, found, progress)
+        _measure_embedding(outputs["embedding"], table, pairs, how.beside.shipped, found, progress)
+    if how.beside.inspect is not None:
+        found.quality += how.beside.inspect(predict, table, outputs, _own_threshold(found, table.dataset), progress)
     return outputs
 
 
+def _own_threshold(found: _Findings, dataset: str) -> float | None:
+    named = ("threshold_at_fmr_1e-03", dataset)
+    return next((row.value for row in found.measures if (row.metric, row.dataset) == named), None)
+
+
 def _measure_embedding(
-    embeddings: NDArray[np.float32], table: FaceTable, pairs: PairList | None, found: _Findings, progress: Progress
+    embeddings: NDArray[np.float32],
+    table: FaceTable,
+    pairs: PairList | None,
+    shipped: Sequence[Threshold],
+    found: _Findings,
+    progress: Progress,
 ) -> None:
     if pairs is not None:
         found.add(measure_pairs(embeddings, table, pairs))
     else:
         found.notes.append(f"{table.dataset}: no {table.dataset}-val-pairs.csv, so no ten-fold accuracy")
     bar = progress.add_task(f"{table.dataset}, all pairs", total=int((table.identity != -1).sum()))
-    found.add(measure_all_pairs(embeddings, table, progress=lambda num: progress.advance(bar, num)))
+    found.add(measure_all_pairs(embeddings, table, progress=lambda num: progress.advance(bar, num), shipped=shipped))
 
 
 def _check(task: str, answer: NDArray[np.float32], num_images: int) -> None:
@@ -281,34 +324,6 @@ def _check(task: str, answer: NDArray[np.float32], num_images: int) -> None:
         raise EvaluationError(f"the model's {task} is not finite: its weights are broken")
     if task == "embedding" and not np.any(answer, axis=1).all():
         raise EvaluationError("the model gave an embedding of zeros, which has no direction to compare")
-
-
-def _few(table: FaceTable, pairs: PairList | None, limit: int) -> tuple[FaceTable, PairList | None]:
-    """No more than `limit` images: those of a balanced few pairs where there are pairs, else spread evenly."""
-    if pairs is None:
-        rows = np.unique(np.linspace(0, len(table) - 1, min(limit, len(table))).round().astype(np.int64))
-        return _rows(table, rows.tolist()), None
-    kept = few_pairs(pairs, limit)
-    rows = np.unique(np.concatenate([kept.first, kept.second]))
-    renumbered = replace(kept, first=np.searchsorted(rows, kept.first), second=np.searchsorted(rows, kept.second))
-    return _rows(table, rows.tolist()), renumbered
-
-
-def _rows(table: FaceTable, rows: Sequence[int]) -> FaceTable:
-    chosen = np.asarray(rows, np.int64)
-    return replace(
-        table,
-        images=table.images[chosen],
-        names=tuple(table.names[row] for row in rows),
-        identity=table.identity[chosen],
-        age=table.age[chosen],
-        gender=table.gender[chosen],
-        race=table.race[chosen],
-        expression=table.expression[chosen],
-        attributes=table.attributes[chosen],
-        teacher=table.teacher[chosen],
-        age_sigma=None if table.age_sigma is None else table.age_sigma[chosen],
-    )
 
 
 @contextmanager

@@ -81,7 +81,7 @@ def pair_similarity(first_PD: NDArray[np.floating], second_PD: NDArray[np.floati
     Raises:
         ValueError: as `all_pairs`, for embeddings that have no direction.
     """
-    similarity = np.einsum("pd,pd->p", _unit_rows(first_PD), _unit_rows(second_PD))
+    similarity = np.einsum("pd,pd->p", unit_rows(first_PD), unit_rows(second_PD))
     return np.asarray(np.clip(similarity, -1.0, 1.0), np.float32)
 
 
@@ -178,7 +178,7 @@ def directions(
     Raises:
         ValueError: as `all_pairs`.
     """
-    unit, codes = _unit_rows(embeddings_ND), _identity_codes(identities)
+    unit, codes = unit_rows(embeddings_ND), _identity_codes(identities)
     if len(unit) != len(codes):
         raise ValueError(f"{len(unit)} embeddings and {len(codes)} identities")
     return unit, codes
@@ -290,7 +290,12 @@ def _just_above(scores: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.nextafter(scores, np.float32(np.inf))
 
 
-def _unit_rows(embeddings_ND: NDArray[np.floating]) -> NDArray[np.float32]:
+def unit_rows(embeddings_ND: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Embeddings (N, D) brought to unit length.
+
+    Raises:
+        ValueError: if one is zero or not finite: how many are, and the first such row.
+    """
     rows = np.asarray(embeddings_ND, np.float32)
     if rows.ndim != 2:
         raise ValueError(f"embeddings are (N, D), not of shape {rows.shape}")

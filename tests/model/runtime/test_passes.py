@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from model.runtime.pack import parse_scales
 from model.runtime.passes import are_parts, halved, is_conclusive, letterbox, small, tiles, useful_side_px, whole
+from model.runtime.scales import parse_scales
 
 BLANK = np.full((600, 800, 3), 200, np.uint8)
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.runtime.alignment import ARCFACE_TEMPLATE_P2
-from service.quality import assess, sharpness_of
+from model.runtime.quality import assess, sharpness_of
 
 
 def crop_of(astronaut: bytes) -> NDArray[np.uint8]:
