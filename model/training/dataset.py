@@ -155,11 +155,34 @@ def _read_table(files: list[Path]) -> pa.Table:
             if missing:
                 raise DataError(f"{file} lacks the column {missing[0]!r}")
             columns = [name for name in (*_COLUMNS, _AGE_SIGMA) if name in there and name != "image"]
-            tables.append(pq.read_table(file, columns=columns, memory_map=True))
+            tables.append(_read_filled(file, columns))
     table = pa.concat_tables(tables, promote_options="default")
     if table.num_rows == 0:
         raise DataError(f"{files[0]} holds no rows")
     return table
+
+
+def _read_filled(file: Path, columns: list[str]) -> pa.Table:
+    """Columns of a file; one without a value is made of nulls and not read: pyarrow 25 stumbles over such lists."""
+    opened = pq.ParquetFile(file, memory_map=True)
+    empty = _without_values(opened.metadata)
+    table = opened.read([name for name in columns if name not in empty])
+    for name in columns:
+        if name in empty:
+            table = table.append_column(name, pa.nulls(table.num_rows, opened.schema_arrow.field(name).type))
+    return table
+
+
+def _without_values(metadata: pq.FileMetaData) -> set[str]:
+    """The columns whose statistics say that every value is null."""
+    filled: set[str] = set()
+    for group in range(metadata.num_row_groups):
+        for place in range(metadata.num_columns):
+            column = metadata.row_group(group).column(place)
+            known = column.statistics is not None and column.statistics.has_null_count
+            if not known or column.statistics.null_count < column.num_values:
+                filled.add(column.path_in_schema.split(".")[0])
+    return {metadata.schema.column(place).path.split(".")[0] for place in range(metadata.num_columns)} - filled
 
 
 @contextmanager

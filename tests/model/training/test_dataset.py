@@ -141,3 +141,19 @@ def test_real_sets_are_whole(shared_data: Path, tmp_path_factory: pytest.TempPat
     assert (faces.identity >= 0).all()
     assert np.isnan(faces.teacher).all()
     assert np.asarray(faces.images).std() > 30
+
+
+def test_a_column_without_values_is_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lists of which every row is null, over which a release of pyarrow stumbles, are never asked for."""
+    asked: list[list[str]] = []
+    read = pq.ParquetFile.read
+    monkeypatch.setattr(
+        pq.ParquetFile, "read", lambda self, columns, **more: asked.append(columns) or read(self, columns, **more)
+    )
+    write_rows(folder / "bare-train.parquet", [{"name": "a.jpg", "image": webp(np.zeros((112, 112, 3), np.uint8))}] * 2)
+    table = read_faces(folder, "bare", "train")
+    assert asked == [["name"]]
+    assert len(table) == 2
+    assert (table.attributes == -1).all()
+    assert np.isnan(table.teacher).all()
+    assert (table.identity == -1).all()
