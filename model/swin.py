@@ -77,6 +77,7 @@ class SwinBackbone(Trunk):
             self.position = nn.Parameter(torch.empty(config.grids[0], config.grids[0], config.embed_dim))
             nn.init.trunc_normal_(self.position, std=0.02)
         self.layers = nn.ModuleList(whole.layers)
+        self.conv_depths = config.conv_depths
         self.convs = nn.ModuleList(
             nn.Sequential(*(ResidualBlock(dim) for _ in range(depth)))
             for dim, depth in zip(config.dims, config.conv_depths, strict=False)
@@ -107,7 +108,7 @@ class SwinBackbone(Trunk):
         return tuple(tap_BHWC.permute(0, 3, 1, 2) for tap_BHWC in (*taps, x_BHWC))
 
     def _convolved(self, index: int, x_BHWC: Tensor) -> Tensor:
-        if index >= len(self.convs) or not len(self.convs[index]):
+        if not any(self.conv_depths[index : index + 1]):
             return x_BHWC
         convolved_BCHW: Tensor = self.convs[index](x_BHWC.permute(0, 3, 1, 2))
         return convolved_BCHW.permute(0, 2, 3, 1)

@@ -62,7 +62,8 @@ def _steps(table: Literal["luma", "chroma"], quality_B: Tensor) -> Tensor:
     """Quantisation steps of each quality, (B, 8, 8), scaled as libjpeg does (IJG's jcparam.c)."""
     scale_B = torch.where(quality_B < 50, 5000 / quality_B, 200 - 2 * quality_B)
     steps: Tensor = (_constant(table, quality_B.device) * scale_B[:, None, None] + 50) / 100
-    return steps.floor().clamp(1, 255)
+    floored: Tensor = steps.floor()
+    return floored.clamp(1, 255)
 
 
 def _coded(planes_BCHW: Tensor, steps_B88: Tensor) -> Tensor:
@@ -79,7 +80,7 @@ def _coded(planes_BCHW: Tensor, steps_B88: Tensor) -> Tensor:
 def _constant(name: Literal["to_ycc", "from_ycc", "luma", "chroma", "basis"], device: torch.device) -> Tensor:
     """A float32 constant on a device; kept, since a copy to a GPU waits for all that it still has to do."""
     to_ycc = torch.tensor(_TO_YCC, dtype=torch.float64)
-    values = {
+    values: dict[str, Tensor] = {
         "to_ycc": to_ycc,
         "from_ycc": torch.linalg.inv(to_ycc),
         "luma": torch.tensor(_LUMA),

@@ -45,7 +45,7 @@ def test_convolutions_come_before_a_stages_windows() -> None:
     merged, _ = backbone(images_BCHW)
     assert backbone.position is not None
     x_BHWC = backbone.patch_embed(images_BCHW) + backbone.position
-    x_BHWC = backbone.layers[1].downsample(backbone.layers[0].blocks(x_BHWC))  # type: ignore[operator, union-attr]
+    x_BHWC = backbone.layers[1].downsample(backbone.layers[0].blocks(x_BHWC))  # type: ignore[operator]
     torch.testing.assert_close(merged, backbone.convs[1](x_BHWC.permute(0, 3, 1, 2)))
 
 

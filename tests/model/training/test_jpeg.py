@@ -12,7 +12,8 @@ from model.training.jpeg import compressed
 
 
 def _photograph(height: int = 112, width: int = 112) -> np.ndarray:
-    return np.ascontiguousarray(astronaut()[40 : 40 + height, 160 : 160 + width])
+    photograph = astronaut()  # type: ignore[no-untyped-call]
+    return np.ascontiguousarray(photograph[40 : 40 + height, 160 : 160 + width])
 
 
 def _ours(pixels: np.ndarray, quality: float) -> np.ndarray:

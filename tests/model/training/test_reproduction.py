@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import click
 import pytest
 
 from model.runtime.pack import PACKS_DIR, read_pack
@@ -84,7 +85,7 @@ def test_an_export_that_fails_is_one_line(
     """Without a detector to export, the command ends with one line, and what was trained stays."""
     wide = _tiny(NANO_STAGES[1])
     monkeypatch.setattr(reproduction, "compare", lambda *_: pytest.fail("there is no pack to compare"))
-    with pytest.raises(reproduction.click.ClickException, match="the export failed; what is trained stays"):
+    with pytest.raises(click.ClickException, match="the export failed; what is trained stays"):
         reproduction.reproduce([replace(wide, name="nano")], data, tmp_path, 0.05, "nano")
     assert (tmp_path / "nano" / "ema").is_dir()
     capfd.readouterr()
