@@ -17,7 +17,7 @@ TREES := service model export tests docs benchmarks
 DOCKERFILES := Dockerfile docker/Dockerfile.gpu
 SCRIPTS := .ci/run $(wildcard docker/*.sh)
 
-.PHONY: demo serve test check fix fuzz soak bench clean help \
+.PHONY: demo serve test check fix fuzz soak bench bench-analyzers clean help \
 	check-format check-lint check-types check-imports check-docker check-compose check-scripts check-docs docs docs-demo
 
 demo: $(VENV)/.demo  ## analyse two photographs with the real service, and stop it again
@@ -67,6 +67,9 @@ fix: $(VENV)/.test  ## format, and mend what the linter can mend
 
 bench: $(VENV)/.test  ## images a second: the real service against a raw loop of the same graphs
 	@$(BIN)/python benchmarks/bench.py $(ARGS)
+
+bench-analyzers: $(VENV)/.test  ## the pack's analyzers against the full SwinFace network, on one thread
+	@$(BIN)/python benchmarks/analyzers.py $(ARGS)
 
 soak: $(VENV)/.test  ## thousands of good, bad and hung-up requests, and what the service holds afterwards
 	@$(BIN)/python benchmarks/soak.py $(ARGS)
