@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Final
 
+from export.twin.card import twin_section
 from model.runtime.pack import Figure, Pack, TrainingRun
 
 CARD: Final = "CARD.md"
@@ -67,6 +68,7 @@ def render(pack: Pack) -> str:
         _origins(pack),
         _training(pack),
         _measured(pack),
+        _twins(pack),
         _thresholds(pack),
         _groups(pack),
         _limits(pack),
@@ -178,6 +180,10 @@ def _measured(pack: Pack) -> str:
     ]
     lines += [*_table(rows), ""]
     return "\n".join(lines + [f"- [{number}] `{command}`" for number, command in enumerate(_commands(rows), 1)])
+
+
+def _twins(pack: Pack) -> str:
+    return "\n\n".join(twin_section(part, part.int8) for part in pack.analyzers if part.int8 is not None)
 
 
 def _table(rows: Sequence[Figure]) -> Iterator[str]:

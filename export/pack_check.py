@@ -20,6 +20,7 @@ from model.runtime.labels import ATTRIBUTES, EXPRESSIONS, GENDERS, RACES, Task
 from model.runtime.opset import read_opset
 from model.runtime.pack import AnalyzerPart, Pack, PackError, read_pack, verify_pack
 from model.runtime.session import Session, SessionError, TensorSpec, open_session
+from model.runtime.twins import twin_of
 
 LABELS: Final[dict[Task, tuple[str, ...]]] = {
     "expression": EXPRESSIONS,
@@ -56,6 +57,8 @@ def check_pack(folder: Path) -> tuple[Finding, ...]:
         findings = [Finding("manifest and hashes", f"{len(pack.files())} files")]
         for part in pack.analyzers:
             findings += _check_analyzer(folder, part)
+            if part.int8 is not None:
+                findings += _check_analyzer(folder, twin_of(part))
         findings += [_check_detector(folder, pack), _check_network(folder, pack)]
     except (PackError, SessionError) as error:
         raise ExportError(str(error)) from error
@@ -78,11 +81,17 @@ def _check_analyzer(folder: Path, part: AnalyzerPart) -> list[Finding]:
         raise ExportError(f"{part.file}: {wrong}")
     return [
         Finding(part.file, f"opset {opset}; {', '.join(part.tasks)}"),
-        Finding(f"{part.file}: known answer", f"met within {part.known_answer.tolerance:g}"),
+        Finding(f"{part.file}: known answer", _met(part)),
         Finding(
             f"{part.file}: a row's answer is its own", f"{len(edges)} edge inputs alone, together, in other company"
         ),
     ]
+
+
+def _met(part: AnalyzerPart) -> str:
+    known = part.known_answer
+    years = "" if known.tolerance_years is None else f", ages within {known.tolerance_years:g} years"
+    return f"met within {known.tolerance:g}{years}"
 
 
 def _check_signature(part: AnalyzerPart, session: Session) -> None:
