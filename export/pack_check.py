@@ -14,6 +14,7 @@ import numpy as np
 from export.card import CARD
 from export.check import INPUT, check_rows, compare, edge_crops, predict_by
 from export.errors import ExportError
+from export.twin.check import check_twin
 from model.runtime.detection import Detector
 from model.runtime.known_answer import breach, known_crops
 from model.runtime.labels import ATTRIBUTES, EXPRESSIONS, GENDERS, RACES, Task
@@ -75,7 +76,10 @@ def _check_analyzer(folder: Path, part: AnalyzerPart) -> list[Finding]:
     session = open_session(folder / part.file)
     _check_signature(part, session)
     edges = edge_crops(part.side_px)
-    check_rows(session, edges)
+    if part.precision == "int8":
+        check_twin(session, part.side_px, edges[:0])
+    else:
+        check_rows(session, edges)
     wrong = breach(part.known_answer, predict_by(session)(known_crops(part.known_answer.seed, part.side_px)))
     if wrong is not None:
         raise ExportError(f"{part.file}: {wrong}")

@@ -11,6 +11,7 @@ import io
 import logging
 import tempfile
 import warnings
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from export.check import INPUT
 from export.errors import ExportError
@@ -33,13 +34,10 @@ OP_TYPES: Final = ("Conv", "MatMul", "Gemm")
 RANGE_METHODS: Final[tuple[RangeMethod, ...]] = ("percentile", "minmax", "entropy")
 PERCENTILE: Final = 99.99
 _MIN_WEIGHTS: Final = 4096  # to quantise the input of a smaller matrix costs more than the multiplication saves
-_BATCH: Final = 8
-_CHUNK: Final = 32  # crops whose intermediate tensors the calibrator holds at once
+_BATCH: Final = 8  # crops whose tensors the calibrator holds at once
 _BITS: Final = {
     # The result of a matrix product goes on in float32: to round it again would cost accuracy and save nothing.
     "OpTypesToExcludeOutputQuantization": ["MatMul", "Gemm"],
-    # A tensor that several nodes read is rounded for those alone that are quantised.
-    "DedicatedQDQPair": True,
     "MatMulConstBOnly": True,
 }
 
@@ -85,22 +83,25 @@ class Quantiser:
                 }[method],
                 extra_options={"percentile": PERCENTILE} if method == "percentile" else {},
             )  # fmt: skip
-            for start in range(0, len(crops_NSSC), _CHUNK):
-                calibrator.collect_data(_Reader(crops_NSSC[start : start + _CHUNK]))
+            for start in range(0, len(crops_NSSC), _BATCH):
+                calibrator.collect_data(_OneBatch(crops_NSSC[start : start + _BATCH]))
             return calibrator.compute_data()
 
     def static(self, ranges: Ranges, names: Collection[str]) -> bytes:
         """The graph with the named matrices in int8, ranges fixed; serialised. The same input gives the same bytes."""
+        model = self._copy()
+        parted = _part_readers(model.graph, names)
         with _quiet():
             from onnxruntime import quantization
 
+            known = ranges.data | {own: ranges.data[source] for own, source in parted.items()}
             quantiser = quantization.QDQQuantizer(
-                self._copy(),
+                model,
                 True,  # by channel
                 False,  # all eight bits
                 quantization.QuantType.QInt8,
                 quantization.QuantType.QUInt8,
-                ranges,
+                quantization.TensorsData(ranges.calibration_method, known),
                 sorted(names),
                 [],
                 list(OP_TYPES),
@@ -133,17 +134,15 @@ class Quantiser:
         return copy
 
 
-class _Reader:
-    """Crops in batches, as a calibrator asks for them."""
+class _OneBatch:
+    """A batch of crops, as a calibrator asks for it: it takes no two batches of different lengths at once."""
 
     def __init__(self, crops_NSSC: NDArray[np.uint8]) -> None:
-        self._batches = iter(
-            crops_NSSC[start : start + _BATCH] for start in range(0, len(crops_NSSC), _BATCH)
-        )  # fmt: skip
+        self._batch: NDArray[np.uint8] | None = np.ascontiguousarray(crops_NSSC)
 
     def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
-        batch = next(self._batches, None)
-        return None if batch is None else {INPUT: np.ascontiguousarray(batch)}
+        batch, self._batch = self._batch, None
+        return None if batch is None else {INPUT: batch}
 
 
 def _widen(graph: onnx.GraphProto) -> None:
@@ -167,6 +166,32 @@ def _name(graph: onnx.GraphProto) -> None:
         if not node.name or node.name in seen:
             node.name = f"{node.op_type}_{index}"
         seen.add(node.name)
+
+
+def _part_readers(graph: onnx.GraphProto, names: Collection[str]) -> dict[str, str]:
+    """The named matrices read a tensor that others read too by an Identity, which onnxruntime drops when it loads it.
+
+    The quantiser rounds a tensor for everyone who reads it: one task's convolution would move another's answer.
+
+    Returns:
+        The tensors that the Identities make, with those that they are the same as.
+    """
+    readers = Counter(name for node in graph.node for name in node.input)
+    readers.update(output.name for output in graph.output)
+    read_by_chosen = Counter(node.input[0] for node in graph.node if node.name in names)
+    made: dict[str, str] = {}
+    nodes = []
+    for node in graph.node:
+        source = node.input[0] if node.name in names else ""
+        if readers[source] > read_by_chosen[source]:
+            own = f"{source}.rounded"
+            if own not in made:
+                nodes.append(helper.make_node("Identity", [source], [own], name=own))
+            made[own], node.input[0] = source, own
+        nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return made
 
 
 def _matrices(graph: onnx.GraphProto) -> Iterator[Matrix]:

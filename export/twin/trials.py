@@ -150,7 +150,7 @@ def _first_look(
 ) -> Trial:
     reasons, is_sound = list(too_slow(speed)), True
     try:
-        check_twin(candidate.graph, part.side_px, crops_NSSC[:_NUM_CHECKED])
+        check_twin(open_session(candidate.graph), part.side_px, crops_NSSC[:_NUM_CHECKED])
     except ExportError as error:
         reasons.append(str(error))
         is_sound = False
