@@ -89,6 +89,7 @@ class Quantiser:
 
     def static(self, ranges: Ranges, names: Collection[str]) -> bytes:
         """The graph with the named matrices in int8, ranges fixed; serialised. The same input gives the same bytes."""
+        assert names, "onnxruntime takes none for all"
         model = self._copy()
         parted = _part_readers(model.graph, names)
         with _quiet():

@@ -1,11 +1,13 @@
 """The quantiser: what it makes of a real network's graph, by what ranges, and that it always makes the same."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
 
-from export.check import in_batches, predict_by
+from export.check import Answers, in_batches, predict_by
 from export.errors import ExportError
 from export.twin.candidates import answers_of, candidates, cosines, damage
 from export.twin.check import check_twin, twin_known_answer
@@ -25,6 +27,12 @@ def quantised_ops(graph: bytes) -> list[str]:
     )
 
 
+@pytest.fixture(scope="module")
+def plain(quantisable_pack: Path, real_crops: NDArray[np.uint8]) -> Answers:
+    """What the float graph answers on the crops."""
+    return answers_of((quantisable_pack / "analyzer.onnx").read_bytes(), real_crops)
+
+
 def test_large_matrices_alone_can_be_quantised(quantiser: Quantiser) -> None:
     """Convolutions and products of 4096 weights or more are named, smaller ones are not."""
     kinds = {matrix.kind for matrix in quantiser.matrices}
@@ -34,13 +42,12 @@ def test_large_matrices_alone_can_be_quantised(quantiser: Quantiser) -> None:
 
 @pytest.mark.parametrize("method", RANGE_METHODS)
 def test_static_graphs_answer_like_the_float_graph(
-    quantiser: Quantiser, quantisable_pack: object, real_crops: NDArray[np.uint8], method: RangeMethod
+    quantiser: Quantiser, plain: Answers, real_crops: NDArray[np.uint8], method: RangeMethod
 ) -> None:
     """Every matrix in int8 by ranges of real crops: other weights in the file, and nearly the same answers."""
     names = [matrix.name for matrix in quantiser.matrices]
     twin = quantiser.static(quantiser.ranges(real_crops, method), names)
     assert quantised_ops(twin) == sorted(matrix.kind for matrix in quantiser.matrices)
-    plain = answers_of(quantiser.static(quantiser.ranges(real_crops, method), []), real_crops)
     found = answers_of(twin, real_crops)
     assert damage(found, plain) > 0
     assert cosines(found["embedding"], plain["embedding"]).mean() > 0.9
@@ -53,10 +60,11 @@ def test_the_same_input_gives_the_same_bytes(quantiser: Quantiser, real_crops: N
     assert graphs[0] == graphs[1]
 
 
-def test_only_the_named_matrices_are_rounded(quantiser: Quantiser, real_crops: NDArray[np.uint8]) -> None:
+def test_only_the_named_matrices_are_rounded(
+    quantiser: Quantiser, plain: Answers, real_crops: NDArray[np.uint8]
+) -> None:
     """What is not named keeps its float weights, and outputs that do not depend on what is named keep their answers."""
     ranges = quantiser.ranges(real_crops, "minmax")
-    plain = answers_of(quantiser.static(ranges, []), real_crops)
     # The last convolution belongs to one task group, so its rounding must not reach the embedding.
     last = [matrix.name for matrix in quantiser.matrices if matrix.kind == "Conv"][-1]
     graph = quantiser.static(ranges, [last])
@@ -82,10 +90,8 @@ def test_a_dynamic_twin_is_refused_since_company_moves_its_answers(
         check_twin(open_session(dynamic.graph), 112, real_crops[:4])
 
 
-def test_candidates_are_all_distinct_sets(quantiser: Quantiser, real_crops: NDArray[np.uint8]) -> None:
+def test_candidates_are_all_distinct_sets(quantiser: Quantiser, plain: Answers, real_crops: NDArray[np.uint8]) -> None:
     """Of each set of matrices there is a graph for each way to measure ranges, and no set twice."""
-    ranges = quantiser.ranges(real_crops, "minmax")
-    plain = answers_of(quantiser.static(ranges, []), real_crops)
     made = list(candidates(quantiser, "auto", real_crops, plain))
     assert len({candidate.graph for candidate in made}) > len(made) / 2
     assert len({candidate.name for candidate in made}) == len(made)
