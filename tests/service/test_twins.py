@@ -32,7 +32,7 @@ def add_twin(folder: Path, *, preferred: bool, space: str | None = None, known: 
     (part,) = pack.analyzers
     model = onnx.load(folder / part.file)
     (full,) = (tensor for tensor in model.graph.initializer if tensor.name == "full")
-    full.CopyFrom(numpy_helper.from_array(np.float32(250), "full"))
+    full.CopyFrom(numpy_helper.from_array(np.asarray(250, np.float32), "full"))
     path = folder / "analyzer-0.int8.onnx"
     onnx.save(model, path)
     crops = known_crops(part.known_answer.seed, part.side_px)
