@@ -42,7 +42,7 @@ _WIDTH = 160  # where the output is no terminal, which has a width of its own
     help="Training crops for the ranges.",
 )
 @click.option(
-    "--rounds", type=click.IntRange(1), default=25, show_default=True, help="Turns in which each graph is timed."
+    "--rounds", type=click.IntRange(1), default=15, show_default=True, help="Turns in which each graph is timed."
 )
 @click.option("--force", is_flag=True, help="Replace a folder at --out even if it is no pack.")
 def quantise(

@@ -29,7 +29,7 @@ from model.training.evaluation.validation import Predict, evaluate_aligned
 
 NUM_CROPS: Final = 128  # to measure ranges, damage and cosine on
 _NUM_CHECKED: Final = 8  # of them, beside the edge inputs
-NUM_ROUNDS: Final = 25
+NUM_ROUNDS: Final = 15
 
 
 @dataclass(frozen=True, slots=True)
