@@ -11,9 +11,9 @@ from click.testing import CliRunner, Result
 from export.card import render
 from export.cli import main
 from export.pack_check import check_pack
-from export.twin import verdict
 from export.pack_writer import write_manifest
 from export.tempering import temper_files
+from export.twin import verdict
 from model.runtime.known_answer import known_crops
 from model.runtime.pack import Precision, TwinPart, read_pack, sha256_of
 from model.runtime.twins import with_twins
