@@ -14,6 +14,7 @@ from export.card_training import energy_of, training_run
 from export.figures import ALL, interval, is_detail, pictured
 from export.figures import shown as shown
 from export.robustness_table import robustness_table
+from export.twin.card import twin_section
 from model.runtime.pack import Figure, Pack
 
 CARD: Final = "CARD.md"
@@ -67,6 +68,7 @@ def render(pack: Pack) -> str:
         _origins(pack),
         _training(pack),
         _measured(pack),
+        _twins(pack),
         probabilities(pack),
         thresholds(pack),
         robustness_table(pack),
@@ -153,6 +155,10 @@ def _measured(pack: Pack) -> str:
     lines += [*_table(rows), ""]
     lines += [f"- [{number}] `{command}`" for number, command in enumerate(_commands(rows), 1)]
     return "\n".join([*lines, *pictured(pack.pictures, "roc", "det", "confusion-", "attributes-")])
+
+
+def _twins(pack: Pack) -> str:
+    return "\n\n".join(twin_section(part, part.int8) for part in pack.analyzers if part.int8 is not None)
 
 
 def _table(rows: Sequence[Figure]) -> Iterator[str]:

@@ -30,6 +30,7 @@ from model.runtime.pack import (
     PackError,
     PackFile,
     TrainingRun,
+    TwinPart,
     find_pack,
     read_pack,
     verify_pack,
@@ -144,10 +145,7 @@ def _place(choice: Choice, part: AnalyzerPart, folder: Path, taken: Sequence[str
     kept = tuple(task for task in part.tasks if task in choice.tasks)
     name = part.file if part.file not in taken else f"{choice.pack.name}-{part.file}"
     plain = _write(choice.folder / part.file, folder / name, part, kept)
-    int8 = None
-    if part.int8 is not None:
-        twin = f"{name.removesuffix('.onnx')}.int8.onnx"
-        int8 = _write(choice.folder / part.int8.file, folder / twin, part, kept)
+    int8 = None if part.int8 is None else _place_twin(choice, part, part.int8, folder, name, kept)
     if kept != part.tasks:
         _require_same(choice.folder / part.file, folder / name, part, kept)
     known = part.known_answer
@@ -162,6 +160,28 @@ def _place(choice: Choice, part: AnalyzerPart, folder: Path, taken: Sequence[str
             "temperatures": {task: value for task, value in part.temperatures.items() if task in kept},
             "known_answer": known.model_copy(update={"outputs": {task: known.outputs[task] for task in kept}}),
             "origin": part.origin or f"{part.file} of the pack {choice.pack.name} {choice.pack.version}",
+        }
+    )
+
+
+def _place_twin(
+    choice: Choice, part: AnalyzerPart, twin: TwinPart, folder: Path, name: str, kept: tuple[Task, ...]
+) -> TwinPart:
+    """The twin goes along. Of a cut one nobody measured the speed, so that it is not preferred."""
+    plain = _write(choice.folder / twin.file, folder / f"{name.removesuffix('.onnx')}.int8.onnx", part, kept)
+    known = twin.known_answer
+    if known is not None:
+        known = known.model_copy(update={"outputs": {task: known.outputs[task] for task in kept}})
+    whole = kept == part.tasks
+    return twin.model_copy(
+        update={
+            "file": plain.file,
+            "sha256": plain.sha256,
+            "known_answer": known,
+            "preferred": twin.preferred and whole,
+            "speed": twin.speed if whole else (),
+            "compared": tuple(row for row in twin.compared if row.task in kept),
+            **({} if "embedding" in kept else {"embedding_space": None, "cosine_mean": None, "cosine_min": None}),
         }
     )
 

@@ -14,12 +14,14 @@ import numpy as np
 from export.card import CARD
 from export.check import INPUT, check_rows, compare, edge_crops, predict_by
 from export.errors import ExportError
+from export.twin.check import check_twin
 from model.runtime.detection import Detector
 from model.runtime.known_answer import breach, known_crops
 from model.runtime.labels import ATTRIBUTES, EXPRESSIONS, GENDERS, RACES, Task
 from model.runtime.opset import read_opset
 from model.runtime.pack import AnalyzerPart, Pack, PackError, read_pack, verify_pack
 from model.runtime.session import Session, SessionError, TensorSpec, open_session
+from model.runtime.twins import twin_of
 
 LABELS: Final[dict[Task, tuple[str, ...]]] = {
     "expression": EXPRESSIONS,
@@ -56,6 +58,8 @@ def check_pack(folder: Path) -> tuple[Finding, ...]:
         findings = [Finding("manifest and hashes", f"{len(pack.files())} files")]
         for part in pack.analyzers:
             findings += _check_analyzer(folder, part)
+            if part.int8 is not None:
+                findings += _check_analyzer(folder, twin_of(part))
         findings += [_check_detector(folder, pack), _check_network(folder, pack)]
     except (PackError, SessionError) as error:
         raise ExportError(str(error)) from error
@@ -72,17 +76,26 @@ def _check_analyzer(folder: Path, part: AnalyzerPart) -> list[Finding]:
     session = open_session(folder / part.file)
     _check_signature(part, session)
     edges = edge_crops(part.side_px)
-    check_rows(session, edges)
+    if part.precision == "int8":
+        check_twin(session, part.side_px, edges[:0])
+    else:
+        check_rows(session, edges)
     wrong = breach(part.known_answer, predict_by(session)(known_crops(part.known_answer.seed, part.side_px)))
     if wrong is not None:
         raise ExportError(f"{part.file}: {wrong}")
     return [
         Finding(part.file, f"opset {opset}; {', '.join(part.tasks)}"),
-        Finding(f"{part.file}: known answer", f"met within {part.known_answer.tolerance:g}"),
+        Finding(f"{part.file}: known answer", _met(part)),
         Finding(
             f"{part.file}: a row's answer is its own", f"{len(edges)} edge inputs alone, together, in other company"
         ),
     ]
+
+
+def _met(part: AnalyzerPart) -> str:
+    known = part.known_answer
+    years = "" if known.tolerance_years is None else f", ages within {known.tolerance_years:g} years"
+    return f"met within {known.tolerance:g}{years}"
 
 
 def _check_signature(part: AnalyzerPart, session: Session) -> None:

@@ -16,11 +16,12 @@ from export.check import INPUT, predict_by
 from export.pack_check import ANALYZER
 from export.pack_writer import pack_file
 from export.temperature import Temperature, temperable, with_temperatures
+from export.twin.check import twin_known_answer
 from model.checkpoint import CONFIG
 from model.network_config import NetworkConfig
 from model.runtime.known_answer import known_answer, known_crops
 from model.runtime.labels import Task
-from model.runtime.pack import Alignment, AnalyzerPart, Figure, Pack, PackFile
+from model.runtime.pack import Alignment, AnalyzerPart, Figure, Pack, PackFile, TwinPart
 from model.runtime.session import open_session
 from model.training.evaluation.calibration import TEMPERED, CalibrationFindings
 from model.training.evaluation.subjects import resized
@@ -87,9 +88,7 @@ def temper_files(folder: Path, pack: Pack, part: AnalyzerPart, fitted: Mapping[T
         The manifest with the new hashes, temperatures and known answer.
     """
     plain = _rewrite(folder, part, fitted)
-    twin = part.int8
-    if twin is not None:
-        twin = twin.model_copy(update={"sha256": _rewrite(folder, twin, fitted).sha256})
+    twin = None if part.int8 is None else _tempered_twin(folder, part.int8, part.side_px, fitted)
     known = part.known_answer
     answers = predict_by(open_session(folder / part.file))(known_crops(known.seed, part.side_px, 1))
     changed = part.model_copy(
@@ -124,6 +123,15 @@ def _rewrite(folder: Path, file: PackFile, fitted: Mapping[Task, Temperature]) -
     path = folder / file.file
     path.write_bytes(with_temperatures(path.read_bytes(), fitted))
     return pack_file(folder, file.file)
+
+
+def _tempered_twin(folder: Path, twin: TwinPart, side_px: int, fitted: Mapping[Task, Temperature]) -> TwinPart:
+    """A twin whose graph has the temperatures; its known answer is anew, its figures are of answers that stay."""
+    changed = twin.model_copy(update={"sha256": _rewrite(folder, twin, fitted).sha256})
+    if twin.known_answer is None:
+        return changed
+    known = twin_known_answer(folder / twin.file, twin.known_answer.seed, side_px)
+    return changed.model_copy(update={"known_answer": known})
 
 
 def _checkpoints(

@@ -28,8 +28,13 @@ def dump(value: Json) -> bytes:
 
 
 def model_answer(pack: Pack) -> Json:
-    """Which pack answered."""
-    return {"name": pack.name, "version": pack.version, "embedding_space": pack.embedding_space}
+    """Which pack answered, and whether its int8 twins did."""
+    return {
+        "name": pack.name,
+        "version": pack.version,
+        "embedding_space": pack.embedding_space,
+        "precision": pack.precision,
+    }
 
 
 def analysis_answer(analysis: Analysis, pack: Pack, embedding: str, total_seconds: float) -> bytes:

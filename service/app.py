@@ -69,7 +69,8 @@ def create_app(settings: Settings, engine: Engine | None = None) -> FastAPI:
     analyzer = Analyzer(engine, settings, metrics)
     admission = Admission(settings.max_in_flight, analyzer.predicted_seconds, metrics)
     pack = engine.pack
-    metrics.model_info.labels(pack.name, pack.version, pack.embedding_space or "", engine.device).set(1)
+    labels = (pack.name, pack.version, pack.embedding_space or "", engine.device, pack.precision)
+    metrics.model_info.labels(*labels).set(1)
     app = FastAPI(
         title="mien",
         summary="Face analysis: every face on a photograph, from one pass of one network.",
@@ -122,7 +123,9 @@ def open_analyzer(settings: Settings, engine: Engine | None = None) -> BlockingA
 
 
 def _open(settings: Settings) -> Engine:
-    return open_engine(settings.pack, settings.device, settings.gpu_memory_mb, settings.detect_scales)
+    return open_engine(
+        settings.pack, settings.device, settings.gpu_memory_mb, settings.detect_scales, settings.precision
+    )
 
 
 @contextlib.asynccontextmanager
@@ -147,7 +150,8 @@ async def _warm_up(app: FastAPI, parts: Parts) -> None:
         log_event("warm-up failed", level=40, error=error, message=str(reason))
     else:
         parts.admission.enter(State.READY)
-        log_event("ready", pack=parts.analyzer.pack.name, device=parts.device)
+        pack = parts.analyzer.pack
+        log_event("ready", pack=pack.name, device=parts.device, precision=pack.precision)
 
 
 def _first_line(error: Exception) -> str:

@@ -63,9 +63,11 @@ class Metrics:
         self.in_flight = Gauge("mien_images_in_flight", "Images admitted and not answered yet.", registry=registry)
         self.ready = Gauge("mien_ready", "1 while work is taken, else 0.", registry=registry)
         self.model_info = Gauge(
-            "mien_model_info", "The pack that is served; always 1.", ["name", "version", "embedding_space", "device"],
+            "mien_model_info",
+            "The pack that is served, on what and in which precision; always 1.",
+            ["name", "version", "embedding_space", "device", "precision"],
             registry=registry,
-        )  # fmt: skip
+        )
 
     def render(self) -> bytes:
         """Everything, in Prometheus' text format."""

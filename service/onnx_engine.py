@@ -7,7 +7,7 @@ Shapes: N crops; S a crop's side.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +16,17 @@ from model.runtime.detection import Detections, Detector
 from model.runtime.known_answer import breach, known_crops
 from model.runtime.labels import ATTRIBUTES, EXPRESSIONS, GENDERS, RACES, Task
 from model.runtime.opset import read_opset
-from model.runtime.pack import AnalyzerPart, Pack, PackError, find_pack, read_pack, verify_pack
+from model.runtime.pack import AnalyzerPart, Pack, PackError, Precision, find_pack, read_pack, verify_pack
+from model.runtime.processor import dot_products
 from model.runtime.session import Device, Session, SessionError, open_session
+from model.runtime.twins import is_preferred, with_twins
 from service.engine import MAX_DETECTION_BATCH, Outputs
 from service.errors import StartupError
 
 CPU_BUCKETS: Final = ()  # a CPU run costs what its rows cost: padding would only add to it
 GPU_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64)  # a GPU tunes itself anew at each shape it has not met
 _INPUT: Final = "images"
+PrecisionChoice = Literal["auto", "float32", "int8"]
 LABELS: Final[dict[Task, tuple[str, ...]]] = {
     "gender": GENDERS,
     "expression": EXPRESSIONS,
@@ -43,7 +46,7 @@ class OnnxEngine:
 
     @property
     def pack(self) -> Pack:
-        """What is served."""
+        """What is served; with int8 twins, the pack as it is with them in the analyzers' places."""
         return self._pack
 
     @property
@@ -87,6 +90,7 @@ def open_engine(
     device: Device = "cpu",
     gpu_memory_mb: int | None = None,
     scales: tuple[float, ...] | None = None,
+    precision: PrecisionChoice = "auto",
 ) -> OnnxEngine:
     """Finds, verifies and opens a pack.
 
@@ -95,6 +99,7 @@ def open_engine(
         device: what must run it.
         gpu_memory_mb: the most that a graph may hold on a GPU; None for what the GPU has.
         scales: at which the detector looks at an image; None for the pack's own.
+        precision: the analyzers' own graphs or their int8 twins; `auto` as `choose_precision` has it.
 
     Raises:
         StartupError: one line that says what is wrong with the pack, or why the device cannot run it.
@@ -105,6 +110,8 @@ def open_engine(
         verify_pack(folder, pack)
         if scales is not None:
             pack = pack.model_copy(update={"detector": pack.detector.at_scales(scales)})
+        if choose_precision(pack, device, precision) == "int8":
+            pack = with_twins(pack)
         if len(set(pack.tasks)) != len(pack.tasks):
             raise PackError(f"{pack.name}: two analyzers have the same task, so neither's answer is the pack's")
         for part in pack.analyzers:
@@ -120,6 +127,22 @@ def open_engine(
         raise StartupError(str(error)) from error
     buckets = GPU_BUCKETS if device == "cuda" else CPU_BUCKETS
     return OnnxEngine(pack, detector, sessions, sessions[0].provider, buckets)
+
+
+def choose_precision(pack: Pack, device: Device, asked: PrecisionChoice) -> Precision:
+    """Which graphs are served: those asked for, or the ones that were measured to be better.
+
+    `auto` takes the int8 twins where the pack states that each was measured to be faster and as good, on a CPU with
+    integer dot products: without them a twin is slower than its float graph, and on a GPU nobody measured it.
+
+    Raises:
+        StartupError: if int8 is asked for on a GPU.
+    """
+    if asked == "auto":
+        return "int8" if device == "cpu" and dot_products() and is_preferred(pack) else "float32"
+    if asked == "int8" and device != "cpu":
+        raise StartupError(f"precision int8 runs on the CPU alone, and device {device!r} was asked for: take float32")
+    return asked
 
 
 def output_widths(part: AnalyzerPart) -> dict[Task, int | None]:

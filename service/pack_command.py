@@ -7,9 +7,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from model.runtime.pack import PackError, Threshold, find_pack, list_packs, read_pack, verify_pack
+from model.runtime.pack import PackError, Threshold, TwinPart, find_pack, list_packs, read_pack, verify_pack
 from service.errors import StartupError
-from service.onnx_engine import open_engine
+from service.onnx_engine import PrecisionChoice, open_engine
 
 _WIDTH = 120  # where the output is no terminal, which has a width of its own
 
@@ -58,6 +58,9 @@ def show_command(name: str) -> None:
             f"{point.threshold:.3f}{_interval(point)} at FMR {point.fmr:g}" for point in pack.verification.thresholds
         )
         facts["thresholds"] = f"{'; '.join(points)} (calibrated on {pack.verification.calibrated_on})"
+    for part in pack.analyzers:
+        if part.int8 is not None:
+            facts[f"int8 {part.file}" if len(pack.analyzers) > 1 else "int8 twin"] = _twin_line(part.int8)
     for label, value in facts.items():
         console.print(f"{label:<12} {value}", markup=False)
     if pack.measured:
@@ -86,7 +89,20 @@ def check_command(name: str, device: str) -> None:
         folder = find_pack(name)
         pack = read_pack(folder)
         verify_pack(folder, pack, checkpoints=True)
-        open_engine(str(folder.resolve()), "cuda" if device == "cuda" else "cpu").warm_up()
+        has_twin = device == "cpu" and any(part.int8 is not None for part in pack.analyzers)
+        graphs: tuple[PrecisionChoice, ...] = ("float32", "int8") if has_twin else ("float32",)
+        for precision in graphs:
+            open_engine(str(folder.resolve()), "cuda" if device == "cuda" else "cpu", precision=precision).warm_up()
     except (PackError, StartupError) as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"{pack.name} {pack.version}: {len(pack.files())} files whole, and the known answer is right")
+
+
+def _twin_line(twin: TwinPart) -> str:
+    """What was measured of an int8 twin, in one line."""
+    speeds = (f"{row.ratio_median:.2f} times as fast at batch {row.batch_size}" for row in twin.speed)
+    cosine = [] if twin.cosine_mean is None else [f"mean cosine {twin.cosine_mean:.4f}"]
+    own = [] if twin.embedding_space is None else [f"embeddings in a space of their own, {twin.embedding_space}"]
+    chosen = "taken by MIEN_PRECISION=auto" if twin.preferred else "not taken by MIEN_PRECISION=auto"
+    on = [] if twin.machine is None else [f"measured on {twin.machine}"]
+    return "; ".join([twin.file, *speeds, *cosine, *own, *on, chosen])

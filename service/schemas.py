@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from model.runtime.labels import Task
-from model.runtime.pack import Figure, TrainingSet, Verification
+from model.runtime.pack import Figure, TrainingSet, TwinPart, Verification
 
 MIN_SCORE: Final = 0.05  # under it a detector answers noise, and one caller's noise would cost everyone's time
 
@@ -124,6 +124,9 @@ class ModelAnswer(_Rim):
     name: str
     version: str
     embedding_space: str | None = Field(description="Embeddings are comparable only within one space.")
+    precision: Literal["float32", "int8", "mixed"] = Field(
+        description="What the analyzers compute in; mixed: int8 where an analyzer has a twin."
+    )
 
 
 class Age(_Rim):
@@ -268,6 +271,8 @@ class PackAnswer(_Rim):
     verification: Verification | None
     measured: list[Figure]
     device: str
+    precision: Literal["float32", "int8", "mixed"]
+    twins: list[TwinPart] = Field(description="int8 twins of the analyzers, with what was measured of them.")
 
 
 class Health(_Rim):

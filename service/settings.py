@@ -40,6 +40,10 @@ class Settings(BaseSettings):
     device: Literal["cpu", "cuda"] = Field(
         default="cpu", description="Where graphs run; a missing `cuda` stops start-up."
     )
+    precision: Literal["auto", "float32", "int8"] = Field(
+        default="auto",
+        description="Analyzers' own graphs or their int8 twins; `auto`: the better measured on this kind of processor.",
+    )
     api_keys: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
         description="SHA-256 of each accepted key, in hexadecimal, separated by commas (printf %s KEY | sha256sum).",
@@ -116,6 +120,8 @@ class Settings(BaseSettings):
                 f"{PREFIX}MAX_IN_FLIGHT ({self.max_in_flight}) is under {PREFIX}MAX_FILES ({self.max_files}): "
                 "a request of as many files could never be taken"
             )
+        if self.precision == "int8" and self.device != "cpu":
+            raise ValueError(f"{PREFIX}PRECISION int8 runs on the CPU alone, and {PREFIX}DEVICE is {self.device}")
         if not (self.api_keys or self.allow_anonymous or _is_loopback(self.host)):
             raise ValueError(
                 f"{PREFIX}HOST {self.host} is not loopback: set {PREFIX}API_KEYS, or {PREFIX}ALLOW_ANONYMOUS=true"

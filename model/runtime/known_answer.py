@@ -52,6 +52,7 @@ def breach(known: KnownAnswer, outputs: Mapping[Task, NDArray[Any]]) -> str | No
         if len(answered) != len(stated):
             return f"{task} has {len(answered)} numbers where the known answer states {len(stated)}"
         worst = float(np.max(np.abs(answered - np.asarray(stated)), initial=0.0))
-        if not worst <= known.tolerance:  # written so that NaN is a breach
-            return f"{task} differs from the known answer by {worst:.3g}, over the tolerance of {known.tolerance:.3g}"
+        tolerance = known.tolerance_of(task)
+        if not worst <= tolerance:  # written so that NaN is a breach
+            return f"{task} differs from the known answer by {worst:.3g}, over the tolerance of {tolerance:.3g}"
     return None

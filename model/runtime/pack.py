@@ -24,6 +24,7 @@ MANIFEST: Final = "pack.json"
 FORMAT: Final = 1
 
 Alignment = Literal["arcface-5pt", "box", "celeba"]
+Precision = Literal["float32", "int8"]
 
 
 class PackError(ValueError):
@@ -64,6 +65,50 @@ class KnownAnswer(Part):
     seed: int
     outputs: dict[Task, tuple[float, ...]]
     tolerance: float = Field(gt=0)
+    tolerance_years: float | None = Field(default=None, gt=0)  # of ages, where they move otherwise than probabilities
+
+    def tolerance_of(self, task: Task) -> float:
+        """By how much a task's numbers may differ, absolute."""
+        return self.tolerance_years if task == "age" and self.tolerance_years is not None else self.tolerance
+
+
+class TwinSpeed(Part):
+    """How many times as fast as its float graph a twin ran at one batch size, both in turns on one thread."""
+
+    batch_size: int = Field(ge=1)
+    ratio_min: float = Field(gt=0)
+    ratio_median: float = Field(gt=0)
+    ratio_max: float = Field(gt=0)
+
+
+class TwinComparison(Part):
+    """One figure of both graphs on the same rows: what quantising cost."""
+
+    task: Task
+    metric: str
+    dataset: str
+    float32: float
+    int8: float
+    num_samples: int = Field(ge=1)
+
+
+class TwinPart(PackFile):
+    """The quantised twin of an analyzer: the same inputs and outputs, int8 weights, and what was measured of it.
+
+    `preferred` is what `auto` goes by: measured as fast enough and close enough (see `export.twin.verdict`). A twin has
+    an embedding space of its own where its embeddings lie too far from the float graph's to be compared with them.
+    """
+
+    method: str = ""
+    known_answer: KnownAnswer | None = None
+    preferred: bool = False
+    embedding_space: str | None = None
+    cosine_mean: float | None = Field(default=None, ge=-1.001, le=1.001)
+    cosine_min: float | None = Field(default=None, ge=-1.001, le=1.001)
+    speed: tuple[TwinSpeed, ...] = ()
+    compared: tuple[TwinComparison, ...] = ()
+    machine: str | None = None
+    command: str = ""
 
 
 class AnalyzerPart(PackFile):
@@ -80,9 +125,14 @@ class AnalyzerPart(PackFile):
     # What the graph divides a task's logits by (one number; of `attributes` one for all or one each); 1 where absent.
     temperatures: dict[Task, tuple[float, ...]] = Field(default={})
     known_answer: KnownAnswer
-    int8: PackFile | None = None
+    int8: TwinPart | None = None
     # Whose weights these are, for people, where they were imported: system, file, what is known of their training.
     origin: str | None = None
+
+    @property
+    def precision(self) -> Precision:
+        """`int8` where the graph is the twin (see `model.runtime.twins`), else `float32`."""
+        return "int8" if self.int8 is not None and self.file == self.int8.file else "float32"
 
 
 Interval = tuple[float, float]  # lower and upper end
@@ -215,6 +265,12 @@ class Pack(Part):
     def tasks(self) -> tuple[Task, ...]:
         """Every task of the pack, in the order in which its analyzers name them."""
         return tuple(task for analyzer in self.analyzers for task in analyzer.tasks)
+
+    @property
+    def precision(self) -> Precision | Literal["mixed"]:
+        """What its analyzers compute in; `mixed` where one does in int8 and another has no twin."""
+        found = {analyzer.precision for analyzer in self.analyzers}
+        return found.pop() if len(found) == 1 else "mixed"
 
     def files(self) -> tuple[PackFile, ...]:
         """Every file that the pack states a hash for, checkpoints and the card's pictures included."""

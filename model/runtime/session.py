@@ -13,6 +13,8 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from model.runtime.processor import dot_products
+
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read while onnxruntime loads its library
 import onnxruntime as ort
 
@@ -73,6 +75,7 @@ def open_session(
     intra_op_threads: int = 1,
     gpu_memory_mb: int | None = None,
     quiet: bool = False,
+    plain: bool = False,
 ) -> Session:
     """Opens an ONNX graph on one device.
 
@@ -82,6 +85,8 @@ def open_session(
         intra_op_threads: threads that one run on the CPU may use.
         gpu_memory_mb: the most that the graph's arena on a GPU may hold; None for what the GPU has.
         quiet: a run that fails raises and writes nothing of its own on stderr, for a graph that is on trial.
+        plain: node by node as the file has them, nothing fused: a quantised graph then multiplies in float32, as a
+            machine whose integer kernels round otherwise might.
 
     Raises:
         SessionError: if the graph does not load, or CUDA was asked for and the session does not really have it.
@@ -93,6 +98,11 @@ def open_session(
     options.intra_op_num_threads = intra_op_threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if not dot_products():
+        # A quantised graph's 16-bit sums would saturate and answer wrongly; slower kernels do not.
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    if plain:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     if quiet:
         options.log_severity_level = 4
     try:

@@ -38,6 +38,8 @@ async def model(request: Request) -> Response:
         verification=pack.verification,
         measured=list(pack.measured),
         device=parts.device,
+        precision=pack.precision,
+        twins=[part.int8 for part in pack.analyzers if part.int8 is not None],
     )
     return Response(answer.model_dump_json(), media_type=JSON_TYPE)
 

@@ -184,7 +184,7 @@ def test_with_data_a_pack_is_measured_and_calibrated(
     assert pack.verification.num_images == 5910
     assert pack.verification.num_impostor_pairs + pack.verification.num_genuine_pairs == 5910 * 5909 // 2
     assert [row.fmr for row in pack.verification.thresholds] == [1e-2, 1e-3, 1e-4]
-    command = f"mien-train evaluate {folder} --data {data} --robustness"
+    command = f"mien-train evaluate {folder} --data {data} --quality --train-gap --robustness"
     measured = {(entry.task, entry.metric): entry.command for entry in pack.measured if entry.group == "all"}
     for figure in (
         ("age", "mae_years"),

@@ -17,7 +17,18 @@ from export.pack_check import check_pack
 from export.pack_writer import write_manifest
 from export.progress import Stages
 from model.runtime.known_answer import known_crops
-from model.runtime.pack import Figure, PackFile, Threshold, TrainingRun, TrainingSet, Verification, read_pack, sha256_of
+from model.runtime.pack import (
+    Figure,
+    Threshold,
+    TrainingRun,
+    TrainingSet,
+    TwinComparison,
+    TwinPart,
+    TwinSpeed,
+    Verification,
+    read_pack,
+    sha256_of,
+)
 from model.runtime.session import open_session
 from tests.imported import Imported
 from tests.packs import build_pack
@@ -140,11 +151,24 @@ def test_every_crop_size_and_alignment_goes_together(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tasks", ["age,gender", "embedding,expression,age,gender,attributes,race"])
 def test_a_quantised_twin_goes_along(own_pack: Path, tmp_path: Path, tasks: str) -> None:
-    """An analyzer's twin is copied, or cut to the same tasks, and stated with its own hash."""
+    """An analyzer's twin is copied, or cut to the same tasks, and stated with its hash and what is still true of it."""
     twin = shutil.copyfile(own_pack / "analyzer.onnx", own_pack / "analyzer.int8.onnx")
     pack = read_pack(own_pack)
     (part,) = pack.analyzers
-    stated = PackFile(file=twin.name, sha256=sha256_of(twin))
+    stated = TwinPart(
+        file=twin.name,
+        sha256=sha256_of(twin),
+        known_answer=part.known_answer,
+        preferred=True,
+        embedding_space="own",
+        cosine_mean=0.9,
+        cosine_min=0.8,
+        speed=(TwinSpeed(batch_size=1, ratio_min=1, ratio_median=2, ratio_max=3),),
+        compared=tuple(
+            TwinComparison(task=task, metric="x", dataset="celeba", float32=0.5, int8=0.4, num_samples=9)
+            for task in part.tasks
+        ),
+    )
     write_manifest(own_pack, pack.model_copy(update={"analyzers": (part.model_copy(update={"int8": stated}),)}))
     folder = made(tmp_path, f"{own_pack}={tasks}")
     (part,) = read_pack(folder).analyzers
@@ -153,6 +177,11 @@ def test_a_quantised_twin_goes_along(own_pack: Path, tmp_path: Path, tasks: str)
     assert part.int8.sha256 == sha256_of(folder / part.int8.file)
     outputs = [spec.name for spec in open_session(folder / part.int8.file).outputs]
     assert outputs == list(part.tasks) == tasks.split(",")
+    assert part.int8.known_answer == part.known_answer
+    assert [row.task for row in part.int8.compared] == list(part.tasks)
+    is_whole = "embedding" in part.tasks
+    assert (part.int8.preferred, len(part.int8.speed)) == (is_whole, int(is_whole))
+    assert (part.int8.embedding_space, part.int8.cosine_mean) == (("own", 0.9) if is_whole else (None, None))
 
 
 def test_another_detector_can_be_named(measured: Path, tmp_path: Path) -> None:
