@@ -82,7 +82,7 @@ clean:  ## remove what building and testing left, .venv too
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 # The environment, in three steps, each with a stamp that a change of pyproject.toml outdates. A step takes its stamp away
 # before it starts, so that a failed install is tried again.

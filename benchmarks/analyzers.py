@@ -45,7 +45,9 @@ def graphs(name: str) -> dict[str, Session]:
 
 @click.command()
 @click.option("--pack", default=DEFAULT_PACK, show_default=True, help="Name or path of a pack.")
-@click.option("--rounds", type=click.IntRange(1), default=15, show_default=True, help="Turns of each pair and batch size.")
+@click.option(
+    "--rounds", type=click.IntRange(1), default=15, show_default=True, help="Turns of each pair and batch size."
+)
 def main(pack: str, rounds: int) -> None:
     """Times a pack's analyzers beside the full SwinFace network, in turns, on one thread."""
     console, found = Console(), graphs(pack)
