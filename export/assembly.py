@@ -15,6 +15,7 @@ from export.check import Drift, GraphCheck, Predict, compare, drift, predict_by
 from export.crops import crops_from_data, crops_from_photographs, installed_photographs
 from export.energy import Power, accounted
 from export.errors import ExportError
+from export.folding import fold_norms
 from export.graph import OPSET, predict_with, trace
 from export.measuring import measured, training_log
 from export.ordinal_age import clear_seed, wavering
@@ -113,7 +114,7 @@ def export_checkpoint(order: Order, stages: Stages) -> Path:
         with stages.stage("detector"):
             detector = place_detector(order.detector, folder, order.trained_on)
         with stages.stage("analyzer: tracing"):
-            twin = Analyzer(rounded(source.network)).eval()
+            twin = Analyzer(rounded(fold_norms(rounded(source.network)))).eval()
             (folder / ANALYZER_FILE).write_bytes(trace(twin))
         if order.data is not None and order.calibrate:
             with stages.stage("fitting temperatures on the validation sets", has_bars=True):

@@ -12,10 +12,9 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from export.errors import ExportError
+from export.folding import fold_norms
 from export.graph import OPSET, anonymise, cause, quiet, store_as_half
 from model.checkpoint import CheckpointError
 from model.detector.checkpoint import load_detector
@@ -74,16 +73,6 @@ def export_detector(checkpoint: Path, target: Path) -> DetectorPart:
         nms_iou=point.nms_iou,
         scales=point.scales,
     )
-
-
-def fold_norms(network: DetectorNetwork) -> DetectorNetwork:
-    """A copy in which each batch norm is part of the convolution before it: the same answers from fewer steps."""
-    folded = copy.deepcopy(network).eval()
-    for block in [module for module in folded.modules() if isinstance(module, nn.Sequential)]:
-        convolution, norm = block[0], block[1] if len(block) > 1 else None
-        if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-            block[0], block[1] = fuse_conv_bn_eval(convolution, norm), nn.Identity()
-    return folded
 
 
 def round_to_half(network: DetectorNetwork) -> DetectorNetwork:

@@ -6,8 +6,9 @@ Never traces and never writes. Imports torch, so that `export.pack_check` need n
 from pathlib import Path
 
 from export.check import Predict
+from export.folding import fold_norms
 from export.graph import predict_with
-from export.precision import embedding_space
+from export.precision import embedding_space, rounded
 from export.sources import read_stored
 from model.analyzer import Analyzer
 from model.runtime.labels import Task
@@ -20,5 +21,5 @@ def stored_twin(folder: Path) -> tuple[tuple[Task, ...], str, Predict]:
         ExportError: if the checkpoint cannot be used.
     """
     network, state = read_stored(folder)
-    twin = Analyzer(network).eval()
+    twin = Analyzer(rounded(fold_norms(network))).eval()  # as it was exported
     return twin.tasks, embedding_space(state), predict_with(twin)

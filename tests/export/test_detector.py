@@ -10,8 +10,9 @@ import torch
 from onnx import numpy_helper
 
 import export.detector
-from export.detector import check_drift, compare_detectors, export_detector, fold_norms, round_to_half
+from export.detector import check_drift, compare_detectors, export_detector, round_to_half
 from export.errors import ExportError
+from export.folding import fold_norms
 from model.detector.checkpoint import OperatingPoint, save_detector
 from model.runtime.detection import Detector
 from model.runtime.pack import DetectorPart, sha256_of

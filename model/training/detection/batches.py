@@ -78,7 +78,6 @@ class _Drawn(Dataset[Batch]):
         self._compositor, self._config = compositor, config
 
     def __getitem__(self, step: int) -> Batch:
-        cv2.setNumThreads(1)
         return draw_batch(self._compositor, self._config, step)
 
 
@@ -124,6 +123,8 @@ class BatchReader:
 
     def _read_drawn(self, step: int) -> Batch:
         if self._drawn is None or step != self._next:
+            # OpenCV's own threads must be gone before processes branch off: a child would wait for them for ever.
+            cv2.setNumThreads(1)
             self._drawn = iter(
                 DataLoader(
                     _Drawn(self._compositor, self._config),

@@ -1,5 +1,6 @@
 """Tests of `model.training.detection.losses` and the objective made of them."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -70,7 +71,9 @@ def test_batches() -> None:
 
 
 def test_processes_draw_the_same_batches() -> None:
-    """Batches that processes draw are those of one thread, from any step on, and in the order of the steps."""
+    """Batches that processes draw are those of one thread, whatever threads OpenCV had before they branched off."""
+    cv2.setNumThreads(2)
+    cv2.GaussianBlur(np.zeros((2000, 2000, 3), np.uint8), (0, 0), 3)
     compositor = Compositor(heads(), 3)
     with BatchReader(compositor, CANVAS, num_workers=2) as reader:
         for step in (4, 5, 6, 2):
