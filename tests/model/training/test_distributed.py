@@ -15,8 +15,16 @@ from tests.model.training.families import assignments, small, write_all
 
 # One network with every sharded and replicated part of an objective: a margin softmax, a projection, a batch norm.
 NAME = "nano"
-# SGD: a gradient that is nothing but rounding stays so small; Adam would make steps of it.
-CHANGES = {"optimizer.kind": "sgd", "statistics_batches": "0", "augmentation.kind": "flip", "warmup_steps": "1"}
+# SGD: a gradient that is nothing but rounding stays so small; Adam would make steps of it. No mixing: a share is drawn
+# once for a step's batches of all processes, and anew for each that one process accumulates.
+CHANGES = {
+    "optimizer.kind": "sgd",
+    "statistics_batches": "0",
+    "augmentation.kind": "flip",
+    "warmup_steps": "1",
+    "learning_rate": "5e-4",
+    "mixing.kind": "none",
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
