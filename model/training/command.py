@@ -6,6 +6,7 @@ Holds the way from texts to a training, and from a training's errors to one clea
 from pathlib import Path
 
 import click
+import torch
 
 from model.checkpoint import CheckpointError
 from model.training.dataset import DataError
@@ -13,6 +14,9 @@ from model.training.devices import TrainingError
 from model.training.loop import train_analyzer
 from model.training.optimizer import OptimizerError
 from model.training.overrides import OverrideError, override, parse_assignments
+from model.training.recipes.names import IN_PARTS
+from model.training.recipes.nano import in_parts
+from model.training.recipes.recipe import AnalyzerRecipe
 from model.training.recipes.registry import RECIPES
 from model.training.run_folder import has_state
 from model.training.world import WorldError, asked_world
@@ -63,11 +67,24 @@ def _train(
             raise click.UsageError("the detector's training takes no --distil")
         _train_detector(data, out, assignments, resume=resume, init=init)
         return
-    recipe = override(RECIPES[name](), assignments)
+    recipe = fitting(name, override(RECIPES[name](), assignments), assignments)
     if not resume and has_state(out):
         raise click.UsageError(f"{out} holds a training already: --resume it, or give another --out")
     if not train_analyzer(recipe, data, out, resume=resume, init=init, cache=cache, distil=distil):
         raise click.ClickException(f"stopped before the end; go on with --resume --out {out}")
+
+
+def fitting(name: str, recipe: AnalyzerRecipe, assignments: dict[str, str]) -> AnalyzerRecipe:
+    """Nano's and wide's steps in parts where there is no GPU and nobody said how large a batch is."""
+    stated = {key.split(".")[0] for key in assignments}
+    if name not in IN_PARTS or stated & {"rows", "accumulation"}:
+        return recipe
+    if recipe.device == "cuda" or (recipe.device == "auto" and torch.cuda.is_available()):
+        return recipe
+    click.echo(
+        "no GPU: a step's faces are taken in sixteen parts (--set rows=... states a batch of your own)", err=True
+    )
+    return in_parts(recipe)
 
 
 def _train_detector(data: Path, out: Path, assignments: dict[str, str], *, resume: bool, init: Path | None) -> None:

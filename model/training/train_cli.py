@@ -51,7 +51,7 @@ def train(
     \b
     mien-train train nano --data ../shared/data
     mien-train train nano --data ../shared/data --resume
-    mien-train train nano --data ../shared/data --set total_steps=5000 --set rows.celeba=32
+    mien-train train nano --data ../shared/data --set rows=celeba:13,utkface:8,fer2013:11   (without a GPU)
     mien-train train ir-age --data ../shared/data --set rows=utkface:64
     torchrun --nproc_per_node 8 -m model.training train swinface --data DATA
     """  # noqa: D301 - click needs the control character

@@ -15,3 +15,6 @@ NAMES: Final = (
     "ir-race",
     "ir-recognition",
 )
+
+# Whose steps are too large for a machine without a GPU, and are taken there in parts.
+IN_PARTS: Final = ("nano", "wide")

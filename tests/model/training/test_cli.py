@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from model.training.cli import main
+from model.training.command import fitting
+from model.training.recipes.registry import RECIPES
 from tests.model.training.faces import write_sets
 from tests.model.training.runs import command_line
 
@@ -64,3 +67,14 @@ def test_a_run_is_not_overwritten(data: Path, tmp_path: Path) -> None:
     assert CliRunner().invoke(main, arguments).exit_code == 0
     assert "holds a training already: --resume it" in _line(arguments)
     assert CliRunner().invoke(main, [*arguments, "--resume"]).exit_code == 0
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+@pytest.mark.parametrize("name", ["nano", "wide"])
+def test_without_a_gpu_a_step_comes_in_parts(name: str) -> None:
+    """The large batches of nano and wide are taken in sixteen parts where there is no GPU, unless a batch is stated."""
+    recipe = RECIPES[name]()
+    parts = fitting(name, recipe, {})
+    assert parts.accumulation * sum(parts.rows.values()) == sum(recipe.rows.values()) == 1024
+    assert fitting(name, recipe, {"rows.celeba": "8"}) is recipe
+    assert fitting("ir-age", RECIPES["ir-age"](), {}) == RECIPES["ir-age"]()
