@@ -25,11 +25,18 @@ def attributes(scales: NDArray[np.float64], num: int = 4000, seed: int = 0) -> J
     return Judged("attributes", scales * true_NC, truth, np.arange(num), np.zeros(num, np.int64))
 
 
-@pytest.mark.parametrize("scale", [SHARPENED, 1.0, 0.4])
+@pytest.mark.parametrize("scale", [SHARPENED, 1.0, 0.6])
 def test_the_temperature_undoes_what_sharpened_the_logits(scale: float) -> None:
     """Logits that are the true ones times a number are fitted by that number, too sure or not sure enough."""
     assert fit(classes(scale))[0] == pytest.approx(scale, rel=0.05)
     assert fit(attributes(np.full(3, scale)))[0] == pytest.approx(scale, rel=0.05)
+
+
+def test_faces_that_are_all_judged_rightly_do_not_make_answers_certain() -> None:
+    """Where no face is judged wrongly, logits are doubled at most, and not made as large as numbers go."""
+    truth = np.arange(400) % 2
+    judged = Judged("classes", 3.0 * np.eye(2)[truth], truth, np.arange(400), np.zeros(400, np.int64))
+    assert fit(judged)[0] == pytest.approx(0.5)
 
 
 def test_an_over_confident_network_is_calibrated_on_faces_not_fitted_on() -> None:
@@ -43,7 +50,7 @@ def test_an_over_confident_network_is_calibrated_on_faces_not_fitted_on() -> Non
 
 def test_attributes_get_one_each_where_they_differ() -> None:
     """Attributes that are sharpened each its own way get a temperature each, and no answer turns."""
-    scales = np.array([0.5, 1.0, 3.0])
+    scales = np.array([0.6, 1.0, 3.0])
     judged = attributes(scales)
     found = cross_fit(judged)
     assert found.temperature == pytest.approx(scales, rel=0.1)
