@@ -22,7 +22,16 @@ from model.training.prepare.face_finder import open_detector
 from model.training.prepare.preparation import Job, Summary, prepare
 from model.training.prepare.rows import BadRow
 
-NOISE = np.random.default_rng(0).integers(0, 255, (120, 120, 3), np.uint8)
+
+def _wall() -> NDArray[np.uint8]:
+    """What a camera sees of a wall: soft light and a little grain, uint8 (240, 320, 3)."""
+    rows, columns = np.mgrid[:240, :320]
+    red, green = 120 + 60 * np.sin(columns / 70) + 20 * np.sin(rows / 45), 110 + 50 * np.sin(columns / 90 + 1)
+    light = np.stack([red, green, 100 + 40 * np.sin(rows / 60)], 2)
+    return (light + np.random.default_rng(0).normal(0, 4, light.shape)).clip(0, 255).astype(np.uint8)
+
+
+WALL = _wall()
 
 
 @dataclass(frozen=True)
@@ -77,10 +86,10 @@ def decoded(data: bytes) -> NDArray[np.int64]:
         return np.asarray(image.convert("RGB")).astype(np.int64)
 
 
-def save_noise(path: Path) -> Path:
+def save_wall(path: Path) -> Path:
     """Writes an image without a face, and the folders above it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(jpeg(NOISE))
+    path.write_bytes(jpeg(WALL))
     return path
 
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from model.training.cli import main
 from model.training.dataset import read_faces
 from model.training.prepare.layout import KINDS
-from tests.model.training.prepare.conftest import Photo, save_noise
+from tests.model.training.prepare.conftest import Photo, save_wall
 from tests.model.training.runs import CHANGES
 
 
@@ -19,7 +19,7 @@ def people(tmp_path: Path, photos: tuple[Photo, ...]) -> Path:
     """Twelve images of three people, and a wall."""
     for number in range(12):
         photos[number % 7].save(tmp_path / "people" / f"person{number % 3}" / f"{number:02d}.jpg")
-    save_noise(tmp_path / "people" / "person0" / "wall.jpg")
+    save_wall(tmp_path / "people" / "person0" / "wall.jpg")
     return tmp_path / "people"
 
 

@@ -23,7 +23,7 @@ from model.training.prepare.layout import KINDS, find_layout
 from model.training.prepare.preparation import Job, ordered, prepare, set_name, split_of
 from model.training.prepare.rows import BytesImage, FaceRow, Labels
 from model.training.prepare.shards import GROUP_ROWS, Staging
-from tests.model.training.prepare.conftest import Photo, save_noise
+from tests.model.training.prepare.conftest import Photo, save_wall
 
 WHOLE = Cutter(48, "none", None)
 
@@ -63,7 +63,7 @@ def _hashes(out: Path) -> dict[str, str]:
 
 def test_threads_change_nothing(tmp_path: Path, people: Path, detector: Detector, photos: tuple[Photo, ...]) -> None:
     """One thread and four, with real detection, leave the same bytes in every file."""
-    save_noise(people / "person2" / "wall.jpg")
+    save_wall(people / "person2" / "wall.jpg")
     results = []
     for workers in (1, 4):
         job = _job(people, tmp_path / f"out{workers}", workers=workers, alignment="arcface-5pt", val_share=0.4)
@@ -196,7 +196,7 @@ def test_another_split_may_follow(tmp_path: Path, people: Path) -> None:
 
 def test_nothing_usable(tmp_path: Path) -> None:
     """A source without one usable row leaves its report and no set, in one clear line."""
-    save_noise(tmp_path / "people" / "a" / "1.jpg").write_bytes(b"none")
+    save_wall(tmp_path / "people" / "a" / "1.jpg").write_bytes(b"none")
     with pytest.raises(DataError, match=r"no row of the source could be used; .*set-prepare-report.jsonl says why"):
         prepare(_job(tmp_path / "people", tmp_path / "out"), WHOLE)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["set-prepare-report.jsonl"]

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from model.training.data_error import DataError
-from tests.model.training.prepare.conftest import Photo, Prepared, decoded, save_noise
+from tests.model.training.prepare.conftest import Photo, Prepared, decoded, save_wall
 
 
 def test_folders_are_people(tmp_path: Path, photos: tuple[Photo, ...], prepared: Callable[..., Prepared]) -> None:
     """Each image's folder is its identity, its face is found and aligned, and an image without one is named."""
     for number, photo in enumerate(photos[:4]):
         photo.save(tmp_path / "people" / ("anna", "bert")[number % 2] / f"{number}.jpg")
-    save_noise(tmp_path / "people" / "anna" / "wall.png")
+    save_wall(tmp_path / "people" / "anna" / "wall.png")
     photos[4].save(tmp_path / "people" / "stray.jpg")
     made = prepared("folder", tmp_path / "people")
     faces = made.table()

@@ -7,7 +7,7 @@ import pytest
 
 from model.training.data_error import DataError
 from model.training.evaluation.pairs import read_pairs
-from tests.model.training.prepare.conftest import Photo, Prepared, save_noise
+from tests.model.training.prepare.conftest import Photo, Prepared, save_wall
 
 PAIRS = "2\t1\nAnna_Karin\t1\t2\nAnna_Karin\t1\tBert\t1\nBert\t1\t2\nBert\t2\tAnna_Karin\t2\n"
 
@@ -36,7 +36,7 @@ def test_people_and_pairs(root: Path, prepared: Callable[..., Prepared]) -> None
 
 def test_pair_of_a_missing_face(root: Path, prepared: Callable[..., Prepared]) -> None:
     """A photograph without a face is named, and its pairs are left out and counted."""
-    save_noise(root / "lfw" / "Bert" / "Bert_0001.jpg")
+    save_wall(root / "lfw" / "Bert" / "Bert_0001.jpg")
     made = prepared("lfw", root)
     assert made.left_out == {"Bert_0001.jpg": "no face found"}
     assert made.summary.num_pairs == (2, 2)
