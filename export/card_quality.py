@@ -6,22 +6,17 @@ Holds wording and tables of what `pack.json` states. Never measures.
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from export.figures import ALL, is_worse_when_higher, is_years, pictured, shown, written
+from export.figures import is_worse_when_higher, is_years, pictured, shown, written
 from model.runtime.pack import Figure, Pack
 from model.runtime.quality_curve import QualityCurve
+from model.training.evaluation import seen_pairs
 
-_TRAIN: Final = "-train"
 _DECIMALS: Final = {"sharpness": 2, "blur_sigma_px": 1}
 
 
 def seen_and_unseen(pack: Pack) -> str:
     """The section, or nothing where no training rows were measured."""
-    unseen = {(row.task, row.metric, _train(row.dataset)): row for row in pack.measured if row.group == ALL}
-    rows = [
-        (row, unseen[row.task, row.metric, row.dataset])
-        for row in pack.seen
-        if (row.task, row.metric, row.dataset) in unseen
-    ]
+    rows = list(seen_pairs.seen_and_unseen(pack.seen, pack.measured))
     if not rows:
         return ""
     lines = [
@@ -66,13 +61,9 @@ def quality_and_error(pack: Pack) -> str:
     return "\n".join(lines)
 
 
-def _train(dataset: str) -> str:
-    return f"{dataset.removesuffix('-val')}{_TRAIN}"
-
-
 def _seen_row(seen: Figure, unseen: Figure) -> str:
     gap = (unseen.value - seen.value) * (1 if is_worse_when_higher(seen.metric) else -1)
-    name = seen.dataset.removesuffix(_TRAIN)
+    name = seen_pairs.set_name(seen.dataset)
     cells = (seen.task, seen.metric, name, shown(seen), shown(unseen), _signed(seen.metric, gap))
     return "| " + " | ".join((*cells, f"{seen.num_samples:,}", f"{unseen.num_samples:,}")) + " |"
 

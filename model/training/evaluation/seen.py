@@ -5,10 +5,10 @@ its validation split has. Never measures by itself: the sample is a folder of pa
 """
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -16,10 +16,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from model.runtime.pack import Figure
 from model.training.dataset import DataError, set_files
 from model.training.evaluation.groups import ALL
 from model.training.evaluation.report import Measure
+from model.training.evaluation.seen_pairs import training_name
 
 NUM_FACES: Final = 2000  # of each set; about 1,100 where they come as people
 _NUM_PEOPLE: Final = 60
@@ -39,9 +39,6 @@ _NOT_STATED: Final = (
     "balanced_accuracy_",
 )
 _STATED: Final = ("recall_at_iou", "accuracy_mean", "balanced_accuracy_mean")
-
-
-Measured = TypeVar("Measured", Measure, Figure)
 
 
 @contextmanager
@@ -78,22 +75,12 @@ def sampled_scenes(data: Path) -> Iterator[Path | None]:
 def stated(measures: tuple[Measure, ...]) -> tuple[Measure, ...]:
     """Of a sample's measures those that a gap is stated for: everyone's, by the name of the training split."""
     return tuple(
-        Measure(row.task, row.metric, row.value, _train(row.dataset), row.num_samples, low=row.low, high=row.high)
+        Measure(
+            row.task, row.metric, row.value, training_name(row.dataset), row.num_samples, low=row.low, high=row.high
+        )
         for row in measures
         if row.group == ALL and (row.metric.startswith(_STATED) or not row.metric.startswith(_NOT_STATED))
     )
-
-
-def seen_and_unseen(seen: Sequence[Measured], measured: Sequence[Measured]) -> Iterator[tuple[Measured, Measured]]:
-    """Each figure of a sample of training rows with the same one of rows that were never trained on."""
-    unseen = {(row.task, row.metric, _train(row.dataset)): row for row in measured if row.group == ALL}
-    for row in seen:
-        if (row.task, row.metric, row.dataset) in unseen:
-            yield row, unseen[row.task, row.metric, row.dataset]
-
-
-def _train(dataset: str) -> str:
-    return f"{dataset.removesuffix('-val')}-{_TRAIN}"
 
 
 def _sample(

@@ -14,7 +14,7 @@ from model.training.evaluation.conditions import CONDITION, CONDITION_METRICS
 from model.training.evaluation.groups import ALL, is_intersection
 from model.training.evaluation.ijb.layout import NAMES
 from model.training.evaluation.report import EvaluationReport, Measure
-from model.training.evaluation.seen import seen_and_unseen
+from model.training.evaluation.seen_pairs import seen_and_unseen
 
 _SHARES: Final = ("accuracy", "balanced", "eer", "fnmr", "recall", "tar", "within")
 # Told in full by the report and the pictures; 40 attributes and every class's recall would bury the rest.

@@ -5,7 +5,8 @@ import pytest
 from model.training.dataset import read_faces
 from model.training.evaluation.examination import Request
 from model.training.evaluation.report import Measure
-from model.training.evaluation.seen import sampled_faces, sampled_scenes, seen_and_unseen, stated
+from model.training.evaluation.seen import sampled_faces, sampled_scenes, stated
+from model.training.evaluation.seen_pairs import seen_and_unseen
 from tests.model.training.evaluation.sets import write_set
 
 
