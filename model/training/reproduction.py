@@ -40,7 +40,7 @@ def reproduce(stages: Sequence[Stage], data: Path, out: Path, share: float, ship
     """Trains all stages that are not done, exports the pack, and prints its figures beside the shipped ones.
 
     Args:
-        stages: in their order; the last of each recipe's name is what is exported.
+        stages: in their order; those named as `shipped` and `detector` are what is exported.
         data: the folder with the parquet files.
         out: a folder for the runs and the pack; what is done there already is not done again.
         share: of each training's steps.
@@ -74,7 +74,7 @@ def train_stage(stage: Stage, data: Path, out: Path, share: float) -> None:
         data,
         folder,
         resume=begun,
-        init=None if begun or stage.init is None else out / stage.init / EMA,
+        init=None,
         cache=None,
         changes=tuple(f"{key}={value}" for key, value in changes.items()),
         distil=None if stage.distil is None else out / stage.distil / EMA,

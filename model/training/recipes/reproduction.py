@@ -1,4 +1,4 @@
-"""How the pack that ships was made: the trainings in a row, each with what it starts and learns from.
+"""How the pack that ships was made: the trainings in a row, each with what it learns from.
 
 Holds the stages and their sizes. Never trains and never reads a file.
 """
@@ -16,7 +16,6 @@ class Stage:
         recipe: as `mien-train train` names it.
         total_steps: how many steps the shipped weights had.
         changes: of the recipe, dotted key to text, as `--set` takes them.
-        init: the stage whose averaged weights it starts from.
         distil: the stage whose averaged weights' answers it distils.
     """
 
@@ -24,7 +23,6 @@ class Stage:
     recipe: str
     total_steps: int
     changes: dict[str, str] = field(default_factory=dict)
-    init: str | None = None
     distil: str | None = None
 
     def assignments(self, share: float) -> dict[str, str]:
