@@ -4,10 +4,12 @@ Its weights are what is evaluated and shipped. Never takes part in a forward pas
 """
 
 import copy
+from collections.abc import Iterator
+from itertools import chain
 from typing import Generic, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -28,9 +30,14 @@ class MovingAverage(Generic[Network]):
     def update(self, network: Network, num_updates: int) -> None:
         """Moves the average towards `network`, after `num_updates` earlier updates; integer buffers are copied."""
         weight = 1 - min(self.decay, (1 + num_updates) / (10 + num_updates))
-        averaged, current = self.network.state_dict(), network.state_dict()
-        floats = [name for name, value in averaged.items() if value.is_floating_point()]
-        torch._foreach_lerp_([averaged[name] for name in floats], [current[name] for name in floats], weight)
-        for name, value in averaged.items():
-            if not value.is_floating_point():
-                value.copy_(current[name])
+        averaged, current = list(_values(self.network)), list(_values(network))
+        floats = [place for place, value in enumerate(averaged) if value.is_floating_point()]
+        others = [place for place, value in enumerate(averaged) if not value.is_floating_point()]
+        torch._foreach_lerp_([averaged[place] for place in floats], [current[place] for place in floats], weight)
+        if others:
+            torch._foreach_copy_([averaged[place] for place in others], [current[place] for place in others])
+
+
+def _values(network: nn.Module) -> Iterator[Tensor]:
+    """Parameters and buffers, not by way of a state's dictionary: that costs a step's processor more than the rest."""
+    return chain(network.parameters(), network.buffers())

@@ -5,6 +5,7 @@ alone: the batches of all steps and processes are numbered through, and everythi
 """
 
 import warnings
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import cast
 
@@ -15,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from model.network import MultiTaskNetwork
 from model.training.batch_norm import with_precise_statistics
 from model.training.batches import Batch, Mixture
+from model.training.captured import CapturedPasses
 from model.training.feeding import FeedConfig, Feeder
 from model.training.mixing import cutmix, mixup
 from model.training.objective import Moment, Objective
@@ -29,6 +31,7 @@ from model.training.state import TrainingState
 from model.training.world import World
 
 _ALONE = World()
+_ANY_MOMENT = Moment()  # for losses that do not ask when: the others are not recorded
 
 
 class LossPass(nn.Module):
@@ -44,7 +47,7 @@ class LossPass(nn.Module):
     def forward(
         self,
         images_BCHW: Tensor,
-        labels: list[tuple[float, Batch]],
+        labels: Sequence[tuple[float | Tensor, Batch]],
         moment: Moment,
         taught: dict[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
@@ -52,7 +55,7 @@ class LossPass(nn.Module):
         with autocast(self._precision, images_BCHW.device):
             answers = self.network(images_BCHW)
         answers = {name: value.float() for name, value in answers.items()}
-        parts: list[tuple[float, dict[str, Tensor]]] = [
+        parts: list[tuple[float | Tensor, dict[str, Tensor]]] = [
             (share, self._objective[0](answers, batch, moment, taught)) for share, batch in labels
         ]
         if len(parts) == 1:
@@ -83,12 +86,15 @@ class Training:
         self.recipe, self.state, self.world = recipe, state, world
         self.plan = recipe.plan(mixture.sizes, world.size)
         self._mixture, self._device = mixture, device
-        self._teacher = teacher
+        self._teacher = cast("nn.Module", torch.compile(teacher)) if teacher is not None and recipe.compile else teacher
         self._resident = resident_crops(mixture, device)
         self._feeder = self._new_feeder(recipe.seed)
         self._pass: nn.Module = LossPass(state.network, state.objective, recipe.precision, recipe.compile)
         if world.size > 1:
             self._pass = _distributed(self._pass, device)
+        self._captured: CapturedPasses | None = None
+        if device.type == "cuda" and world.size == 1 and recipe.captures:
+            self._captured = CapturedPasses(self._passes, state.network.buffers)
 
     def __enter__(self) -> "Training":
         self._feeder.__enter__()
@@ -101,7 +107,8 @@ class Training:
         """Does one step; returns its losses and figures, the same on every process, scalars on the device."""
         recipe, state = self.recipe, self.state
         rate = self._set_rates()
-        state.optimizer.zero_grad(set_to_none=True)
+        if self._captured is None:  # a replay overwrites the gradients, where they are
+            state.optimizer.zero_grad(set_to_none=True)
         parts = [self._backward(place) for place in range(recipe.accumulation)]
         self.world.average_([value.grad for value in state.objective.replicated_parameters() if value.grad is not None])
         norm = self._update()
@@ -148,17 +155,27 @@ class Training:
         batch_of_step = state.step * recipe.accumulation + place
         number = batch_of_step * self.world.size + self.world.rank
         images_BCHW, batch = self._feeder.feed(number)
+        if self._captured is not None:
+            self._captured.record(images_BCHW, batch)
         torch.manual_seed(seed_of(recipe.seed, DROPOUT, number))
-        images_BCHW, labels = self._mixed(images_BCHW, batch, batch_of_step)
+        images_BCHW, partner_B, share = self._mixed(images_BCHW, batch_of_step)
+        if self._captured is not None:
+            return self._captured(images_BCHW, batch, partner_B, share)
+        labels = [(1.0, batch)] if partner_B is None else [(share, batch), (1 - share, batch.rows(partner_B))]
         # The same on every process: they hold shards of one sample.
-        sample = torch_generator(recipe.seed, SAMPLE, batch_of_step)
-        moment = Moment(state.step / self.plan.total_steps, sample)
-        taught = self._taught(images_BCHW)
+        moment = Moment(state.step / self.plan.total_steps, torch_generator(recipe.seed, SAMPLE, batch_of_step))
         with self._meeting(place == recipe.accumulation - 1):
-            losses = self._pass(images_BCHW, labels, moment, taught)
-            total = state.objective.total(losses)
-            scaled = total if state.scaler is None else state.scaler.scale(total)
-            (scaled / recipe.accumulation).backward()
+            return self._passes(images_BCHW, labels, moment)
+
+    def _passes(
+        self, images_BCHW: Tensor, labels: Sequence[tuple[float | Tensor, Batch]], moment: Moment = _ANY_MOMENT
+    ) -> dict[str, Tensor]:
+        """The teacher's pass, the network's and the gradients' way back; what `model.training.captured` records."""
+        state = self.state
+        losses = self._pass(images_BCHW, labels, moment, self._taught(images_BCHW))
+        total = state.objective.total(losses)
+        scaled = total if state.scaler is None else state.scaler.scale(total)
+        (scaled / self.recipe.accumulation).backward()
         return {"loss": total.detach(), **{name: value.detach() for name, value in losses.items()}}
 
     @torch.no_grad()
@@ -174,15 +191,15 @@ class Training:
             return self._pass.no_sync()
         return nullcontext()
 
-    def _mixed(self, images_BCHW: Tensor, batch: Batch, batch_of_step: int) -> tuple[Tensor, list[tuple[float, Batch]]]:
+    def _mixed(self, images_BCHW: Tensor, batch_of_step: int) -> tuple[Tensor, Tensor | None, float]:
+        """Images, perhaps mixed, whose labels count beside the own ones, and the own labels' share."""
         mixing = self.recipe.mixing
         # Every process mixes by one share: the identities' softmax counts the rows of all of them at once.
         generator = torch_generator(self.recipe.seed, MIX, batch_of_step)
         if mixing.kind == "none" or float(torch.rand((), generator=generator)) >= mixing.probability:
-            return images_BCHW, [(1.0, batch)]
+            return images_BCHW, None, 1.0
         mix = mixup if mixing.kind == "mixup" else cutmix
-        images_BCHW, partner_B, share = mix(images_BCHW, generator, mixing.alpha)
-        return images_BCHW, [(share, batch), (1 - share, batch.rows(partner_B))]
+        return mix(images_BCHW, generator, mixing.alpha)
 
     def _update(self) -> Tensor:
         """Clips and steps; answers the gradient's norm."""

@@ -61,6 +61,8 @@ class AnalyzerRecipe:
         precision: of the forward pass under autocast, on CUDA alone: a CPU computes in float32 whatever it says, since
             half precision is many times slower there.
         compile: let torch.compile make one program of the network.
+        capture: on one GPU, record a step's passes once as a CUDA graph and replay it, where `captures` says that they
+            can be (see `model.training.captured`).
         gradient_checkpointing: compute activations anew in the backward pass: less memory, a third more time.
         num_threads: torch's on the CPU; 0 leaves them as they are.
         num_workers: processes that decode and augment ahead of the steps; 0 does it between them.
@@ -94,6 +96,7 @@ class AnalyzerRecipe:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Precision = "float32"
     compile: bool = False
+    capture: bool = False
     gradient_checkpointing: bool = False
     num_threads: int = 0
     num_workers: int = 0
@@ -109,6 +112,13 @@ class AnalyzerRecipe:
             raise ValueError("rows must name a set with one row at least")
         if not self.total_steps and not self.epochs:
             raise ValueError("either total_steps or epochs must be over 0")
+
+    @property
+    def captures(self) -> bool:
+        """Whether the passes are to be recorded, and nothing in them but tensors changes from step to step."""
+        fixed = self.accumulation == 1 and self.precision != "float16" and not self.gradient_checkpointing
+        still = self.forms.age != "annealed" and self.margin.kind != "adacos" and self.margin.sample_rate == 1
+        return self.capture and fixed and still
 
     @property
     def sets(self) -> tuple[str, ...]:
