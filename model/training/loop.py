@@ -171,7 +171,7 @@ def _start(
     world: World,
     teacher: Teacher | None,
 ) -> TrainingState:
-    weights = _class_weights(recipe, mixture)
+    weights = class_weights(recipe, mixture)
     if resume:
         state = resume_state(out, recipe, mixture.num_identities, device, class_weights=weights, world=world)
         state.alignment = mixture.alignment
@@ -184,11 +184,13 @@ def _start(
     return state
 
 
-def _class_weights(recipe: AnalyzerRecipe, mixture: Mixture) -> dict[str, Tensor]:
-    if recipe.forms.classes == "plain":
-        return {}
-    sizes = {task: recipe.network.output_size(task) for task in ("gender", "race") if task in recipe.network.tasks}
-    return {task: inverse_frequency_weights(mixture.counts(task, size).tolist()) for task, size in sizes.items()}
+def class_weights(recipe: AnalyzerRecipe, mixture: Mixture) -> dict[str, Tensor]:
+    """Weights of a recipe's classes by task, float32 (K,): their inverse frequency in the sets, to a power."""
+    powers = dict.fromkeys(("gender", "race"), 1.0) if recipe.forms.classes == "weighted" else {}
+    powers |= {"expression": recipe.forms.balance} if recipe.forms.balance else {}
+    sizes = {task: recipe.network.output_size(task) for task in powers if task in recipe.network.tasks}
+    counts = {task: mixture.counts(task, size).tolist() for task, size in sizes.items()}
+    return {task: inverse_frequency_weights(count) ** powers[task] for task, count in counts.items()}
 
 
 def _opening(recipe: AnalyzerRecipe, training: Training, mixture: Mixture, device: torch.device, world: World) -> str:

@@ -62,6 +62,7 @@ class LossForms:
             of that age form.
         classes: of gender and race: cross entropy, or each class weighted by its inverse frequency in the sets.
         label_smoothing: of the expressions' cross entropy.
+        balance: of the expressions' classes: their inverse frequency to this power weighs them; 0 not at all, 1 wholly.
         attributes: `pairs` is the cross entropy of pairs of logits; the others need a network of single logits.
         reduction: of `ordinal`, `focal` and `asymmetric`: the published trainings sum over a batch.
     """
@@ -69,6 +70,7 @@ class LossForms:
     age: Literal["smooth_l1", "annealed", "ordinal", "distribution"] = "smooth_l1"
     classes: Literal["plain", "weighted"] = "plain"
     label_smoothing: float = 0.0
+    balance: float = 0.0
     attributes: Literal["pairs", "focal", "asymmetric", "masked_bce", "lse_sign"] = "pairs"
     reduction: Literal["sum", "mean"] = "sum"
 
@@ -128,7 +130,7 @@ class Judged:
         num_identities: over all sets.
         feature_dim: of the feature that a centre loss draws; 0 where there is none.
         male_is_gender: the network's column `male` is its gender output, so that gender's loss trains it alone.
-        class_weights: by task, where `LossForms.classes` is weighted.
+        class_weights: by task, where `LossForms.classes` is weighted or `LossForms.balance` not 0.
     """
 
     embedding_dim: int = 0
@@ -185,7 +187,9 @@ class Objective(nn.Module):
         self.centre = (
             CentreLoss(len(EXPRESSIONS), judged.feature_dim) if judged.feature_dim and weights.centre else None
         )
-        self._class_weights = dict(judged.class_weights)
+        # Not in the state: they follow from the sets. On the device, since no copy to it can be part of a recording.
+        for task, weight_K in judged.class_weights.items():
+            self.register_buffer(f"class_weight_{task}", weight_K, persistent=False)
 
     def forward(
         self,
@@ -263,13 +267,17 @@ class Objective(nn.Module):
         return smooth_l1_age(answer, batch.age)
 
     def _gender(self, logits_BK: Tensor, batch: Batch, _: Moment) -> Tensor:
-        return cross_entropy(logits_BK, batch.gender, class_weight_K=self._class_weights.get("gender"))
+        return cross_entropy(logits_BK, batch.gender, class_weight_K=self._class_weight("gender"))
 
     def _race(self, logits_BK: Tensor, batch: Batch, _: Moment) -> Tensor:
-        return cross_entropy(logits_BK, batch.race, class_weight_K=self._class_weights.get("race"))
+        return cross_entropy(logits_BK, batch.race, class_weight_K=self._class_weight("race"))
 
     def _expression(self, logits_BK: Tensor, batch: Batch, _: Moment) -> Tensor:
-        return cross_entropy(logits_BK, batch.expression, self.forms.label_smoothing)
+        weights = self._class_weight("expression")
+        return cross_entropy(logits_BK, batch.expression, self.forms.label_smoothing, weights)
+
+    def _class_weight(self, task: str) -> Tensor | None:
+        return dict(self.named_buffers(recurse=False)).get(f"class_weight_{task}")
 
     def _attributes(self, answer: Tensor, batch: Batch, _: Moment) -> Tensor:
         target_BA = batch.attributes

@@ -11,9 +11,11 @@ from model.network import MultiTaskNetwork
 from model.runtime.labels import ATTRIBUTES
 from model.training.batches import Batch, Mixture
 from model.training.dataset import read_faces
+from model.training.loop import class_weights
 from model.training.objective import Judged, LossForms, LossWeights, MarginConfig, Moment, Objective, judged_by
 from tests.model.networks import TINY
 from tests.model.training.faces import write_sets
+from tests.model.training.runs import tiny_recipe
 
 OWN = {
     "celeba": {"teacher", "relation", "margin", "gender", "attributes"},
@@ -131,6 +133,23 @@ def test_classes_are_weighted(mixture: Mixture) -> None:
     torch.testing.assert_close(losses["gender"], expected)
     smoothed = torch.nn.functional.cross_entropy(logits, batch.expression, label_smoothing=0.1, ignore_index=-1)
     torch.testing.assert_close(losses["expression"], smoothed)
+
+
+def test_expressions_are_balanced_as_far_as_asked(mixture: Mixture) -> None:
+    """Rare expressions weigh by their inverse frequency to a power, beside smoothing; no power weighs none."""
+    recipe = tiny_recipe(**{"forms.balance": "0.5"})
+    weights = class_weights(recipe, mixture)
+    counts = mixture.counts("expression", 7)
+    torch.testing.assert_close(weights["expression"], torch.tensor((counts.max() / counts) ** 0.5, dtype=torch.float32))
+    assert weights["expression"].unique().numel() > 1
+    assert class_weights(tiny_recipe(), mixture) == {}
+    batch, logits = _batch(mixture), torch.randn(12, 7)
+    objective = Objective(LossWeights(margin=0.0), MarginConfig(), Judged(class_weights=weights), recipe.forms)
+    expected = torch.nn.functional.cross_entropy(
+        logits, batch.expression, weights["expression"], ignore_index=-1, label_smoothing=recipe.forms.label_smoothing
+    )
+    torch.testing.assert_close(objective({"expression": logits}, batch)["expression"], expected)
+    assert "class_weight_expression" not in objective.state_dict()
 
 
 def test_the_centre_loss(mixture: Mixture) -> None:
