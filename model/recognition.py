@@ -5,7 +5,7 @@ Holds the subnets and the one place where a configuration finds its own. Never L
 """
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, cast
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +42,11 @@ class Recognition(nn.Module):
             nn.BatchNorm1d(embedding_dim, batch_norm_eps),
         )
 
+    @property
+    def output_layers(self) -> tuple[nn.Linear, nn.BatchNorm1d]:
+        """The last two layers: what an affine map of the embedding can be written into."""
+        return cast("nn.Linear", self.feature[2]), cast("nn.BatchNorm1d", self.feature[3])
+
     def forward(self, last_BCHW: Tensor) -> Tensor:
         """The last stage's map to the embedding (B, D), not L2-normalised."""
         tokens_BHWC = self.norm(last_BCHW.permute(0, 2, 3, 1))
@@ -61,6 +66,11 @@ class FlatRecognition(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(channels * grid**2, embedding_dim)
         self.feature_norm = nn.BatchNorm1d(embedding_dim, batch_norm_eps)
+
+    @property
+    def output_layers(self) -> tuple[nn.Linear, nn.BatchNorm1d]:
+        """The last two layers: what an affine map of the embedding can be written into."""
+        return self.linear, self.feature_norm
 
     def forward(self, last_BCHW: Tensor) -> Tensor:
         """The last stage's map to the embedding (B, D), not L2-normalised."""
@@ -89,3 +99,9 @@ def build_recognition(config: NetworkConfig) -> nn.Module | None:
         return None
     trunk = config.backbone
     return RECOGNITIONS[config.recognition](config, trunk.dims[-1], trunk.grids[-1], config.embedding_dim)
+
+
+def output_layers(subnet: nn.Module) -> tuple[nn.Linear, nn.BatchNorm1d]:
+    """A subnet's last two layers: what an affine map of the embedding can be written into."""
+    assert isinstance(subnet, Recognition | FlatRecognition)
+    return subnet.output_layers

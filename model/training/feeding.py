@@ -107,12 +107,13 @@ class Feeder:
             batch = replace(batch, images=self._resident.take(read.rows))
         return self._on_device(normalise(batch.images), number), batch
 
-    def plain(self, number: int) -> Tensor:
-        """Images of a batch as a network meets them in service, not augmented: float (B, 3, side_px, side_px)."""
+    def plain(self, number: int) -> tuple[Tensor, Batch]:
+        """A batch as it is met in service, not augmented: images float (B, 3, side_px, side_px), and labels."""
         rows = self._sampler.draw(number)
-        crops = self._mixture.batch(rows).images if self._resident is None else self._resident.take(rows)
-        crops = crops.to(self._device)
-        return self._as_asked(resized(normalise(crops), self._config.side_px))
+        batch = self._mixture.batch(rows, images=self._resident is None).to(self._device)
+        if self._resident is not None:
+            batch = replace(batch, images=self._resident.take(rows))
+        return self._as_asked(resized(normalise(batch.images), self._config.side_px)), batch
 
     def _take(self, number: int) -> _Read:
         if self._thread is None:

@@ -5,7 +5,7 @@ alone: the batches of all steps and processes are numbered through, and everythi
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import cast
 
@@ -28,6 +28,7 @@ from model.training.sampler import MixedSampler
 from model.training.schedule import scheduled_rate
 from model.training.seeds import DROPOUT, MIX, SAMPLE, STATISTICS, seed_of, torch_generator
 from model.training.state import TrainingState
+from model.training.teacher_space import TeacherSpace, fold
 from model.training.world import World
 
 _ALONE = World()
@@ -120,10 +121,25 @@ class Training:
         return {**means, "gradient_norm": norm, "learning_rate": torch.tensor(rate)}
 
     def shipped_network(self) -> MultiTaskNetwork:
-        """The averaged network with batch norm statistics of its own, from batches that (seed, place) decide."""
+        """The averaged network with batch norm statistics of its own, from batches that (seed, place) decide.
+
+        Its embedding is carried to the teacher's space where the recipe asks for it.
+        """
         feeder = self._new_feeder(seed_of(self.recipe.seed, STATISTICS))
-        batches_BCHW = (feeder.plain(place) for place in range(self.recipe.statistics_batches))
-        return with_precise_statistics(self.state.average.network, batches_BCHW)
+        places = range(self.recipe.statistics_batches)
+        network = with_precise_statistics(self.state.average.network, (feeder.plain(place)[0] for place in places))
+        if self.recipe.teacher_space:
+            self._carry(network, (feeder.plain(place) for place in places))
+        return network
+
+    @torch.no_grad()
+    def _carry(self, network: MultiTaskNetwork, batches: Iterable[tuple[Tensor, Batch]]) -> None:
+        space = TeacherSpace()
+        for images_BCHW, batch in batches:
+            for seen_BCHW in (images_BCHW, images_BCHW.flip(3)):  # the teacher's is of a crop and its mirror image
+                space.add(network(seen_BCHW)["embedding"], batch.teacher)
+        if space.enough:
+            fold(network, space)
 
     def _new_feeder(self, seed: int) -> Feeder:
         recipe = self.recipe

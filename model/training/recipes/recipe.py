@@ -57,6 +57,8 @@ class AnalyzerRecipe:
         ema_decay: of the averaged weights; 0 ships the trained weights themselves.
         statistics_batches: batches, not augmented, from which the averaged network's batch norm statistics are made at
             the end; 0 leaves them averaged.
+        teacher_space: at the end carry the embedding to the space of the teacher's embeddings, in closed form, by as
+            many batches (see `model.training.teacher_space`).
         device: `auto` takes CUDA where there is one.
         precision: of the forward pass under autocast, on CUDA alone: a CPU computes in float32 whatever it says, since
             half precision is many times slower there.
@@ -93,6 +95,7 @@ class AnalyzerRecipe:
     accumulation: int = 1
     ema_decay: float = 0.998
     statistics_batches: int = 100
+    teacher_space: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Precision = "float32"
     compile: bool = False
@@ -110,6 +113,8 @@ class AnalyzerRecipe:
         self.margin.check()
         if not self.sets:
             raise ValueError("rows must name a set with one row at least")
+        if self.teacher_space and "embedding" not in self.network.tasks:
+            raise ValueError("teacher_space needs a network that answers an embedding")
         if not self.total_steps and not self.epochs:
             raise ValueError("either total_steps or epochs must be over 0")
 

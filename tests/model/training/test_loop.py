@@ -156,3 +156,14 @@ def test_a_set_without_rows_is_not_read(data: Path, tmp_path: Path) -> None:
         (tmp_path / file.name).write_bytes(file.read_bytes())
     recipe: AnalyzerRecipe = tiny_recipe(**{"rows.celeba": "0", "rows.fer2013": "0"}, total_steps="2")
     assert train_analyzer(recipe, tmp_path, tmp_path / "run")
+
+
+def test_the_shipped_embedding_lies_in_the_teachers_space(data: Path, whole: Path, tmp_path: Path) -> None:
+    """Asked for, the shipped embedding has as many dimensions as the teacher's; nothing else of the network changes."""
+    assert train_analyzer(tiny_recipe(teacher_space="true"), data, tmp_path)
+    plain, carried = (load_tensors(out / "ema" / "weights.safetensors") for out in (whole, tmp_path))
+    changed = {name for name, value in plain.items() if not torch.equal(value, carried[name])}
+    assert changed
+    assert all(name.startswith(("recognition.feature.2", "recognition.feature.3")) for name in changed)
+    states = (load_tensors(out / "last" / "weights.safetensors") for out in (whole, tmp_path))
+    torch.testing.assert_close(*states, rtol=0, atol=0)
