@@ -74,7 +74,7 @@ def train_stage(stage: Stage, data: Path, out: Path, share: float) -> None:
         data,
         folder,
         resume=begun,
-        init=None,
+        init=None if begun or stage.init is None else out / stage.init / EMA,
         cache=None,
         changes=tuple(f"{key}={value}" for key, value in changes.items()),
         distil=None if stage.distil is None else out / stage.distil / EMA,

@@ -4,6 +4,7 @@ from typing import Final
 
 NAMES: Final = (
     "nano",
+    "nano-continued",
     "wide",
     "swinface-pretrain",
     "swinface",
@@ -17,4 +18,4 @@ NAMES: Final = (
 )
 
 # Whose steps are too large for a machine without a GPU, and are taken there in parts.
-IN_PARTS: Final = ("nano", "wide")
+IN_PARTS: Final = ("nano", "nano-continued", "wide")

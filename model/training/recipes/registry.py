@@ -9,12 +9,13 @@ from typing import Final
 
 from model.training.recipes.faer import faer_attributes, faer_expression
 from model.training.recipes.iresnet import ir_age, ir_gender, ir_race, ir_recognition
-from model.training.recipes.nano import nano, wide
+from model.training.recipes.nano import nano, nano_continued, wide
 from model.training.recipes.recipe import AnalyzerRecipe
 from model.training.recipes.swinface import swinface, swinface_pretrain, tmlfa
 
 RECIPES: Final[Mapping[str, Callable[[], AnalyzerRecipe]]] = {
     "nano": nano,
+    "nano-continued": nano_continued,
     "wide": wide,
     "swinface-pretrain": swinface_pretrain,
     "swinface": swinface,

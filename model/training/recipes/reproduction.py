@@ -1,4 +1,4 @@
-"""How the pack that ships was made: the trainings in a row, each with what it learns from.
+"""How the pack that ships was made: the trainings in a row, each with what it starts and learns from.
 
 Holds the stages and their sizes. Never trains and never reads a file.
 """
@@ -16,6 +16,7 @@ class Stage:
         recipe: as `mien-train train` names it.
         total_steps: how many steps the shipped weights had.
         changes: of the recipe, dotted key to text, as `--set` takes them.
+        init: the stage whose averaged weights it starts from.
         distil: the stage whose averaged weights' answers it distils.
     """
 
@@ -23,6 +24,7 @@ class Stage:
     recipe: str
     total_steps: int
     changes: dict[str, str] = field(default_factory=dict)
+    init: str | None = None
     distil: str | None = None
 
     def assignments(self, share: float) -> dict[str, str]:
@@ -36,5 +38,6 @@ class Stage:
 NANO_STAGES: Final = (
     Stage("detector", "detector", 9849),
     Stage("wide", "wide", 1473),
-    Stage("nano", "nano", 3799, distil="wide"),
+    Stage("first", "nano", 3799, distil="wide"),
+    Stage("nano", "nano-continued", 30000, {"compile": "true"}, init="first", distil="first"),
 )

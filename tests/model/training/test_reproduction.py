@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 import pytest
+import torch
 
-from model.runtime.pack import PACKS_DIR, read_pack
+from model.checkpoint import load_tensors
+from model.runtime.pack import PACKS_DIR, read_pack, sha256_of
 from model.training import reproduction
 from model.training.recipes.registry import RECIPES
 from model.training.recipes.reproduction import NANO_STAGES, Stage
@@ -31,13 +33,13 @@ def _tiny(stage: Stage) -> Stage:
 
 
 def test_the_stages_are_the_recipes_at_their_own_length() -> None:
-    """Every stage has the steps that its recipe has, and what it learns from comes before it."""
+    """Every stage has the steps that its recipe has, and what it starts or learns from comes before it."""
     for place, stage in enumerate(NANO_STAGES):
         before = {other.name for other in NANO_STAGES[:place]}
-        assert stage.distil is None or stage.distil in before
+        assert {name for name in (stage.init, stage.distil) if name} <= before
         if stage.recipe != "detector":
             assert RECIPES[stage.recipe]().total_steps == stage.total_steps
-    assert [stage.name for stage in NANO_STAGES] == ["detector", "wide", "nano"]
+    assert [stage.name for stage in NANO_STAGES] == ["detector", "wide", "first", "nano"]
 
 
 def test_a_share_shortens_schedule_and_warm_up() -> None:
@@ -51,17 +53,34 @@ def test_stages_train_in_a_row_and_are_done_once(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The second learns from the first's average; asked again, neither is trained anew; half a run goes on."""
-    wide, nano = (_tiny(stage) for stage in NANO_STAGES[1:])
-    train_stage(wide, data, tmp_path, 0.05)
-    train_stage(nano, data, tmp_path, 0.05)
+    wide, first, nano = (_tiny(stage) for stage in NANO_STAGES[1:])
+    for stage in (wide, first, nano):
+        train_stage(stage, data, tmp_path, 0.05)
     assert read_state(tmp_path / "nano")["step"] == 2
-    assert read_state(tmp_path / "nano")["distilled_from"] is not None
+    assert read_state(tmp_path / "nano")["distilled_from"] == sha256_of(
+        tmp_path / "first" / "ema" / "weights.safetensors"
+    )
     before = (tmp_path / "nano" / "last" / "state.json").stat().st_mtime_ns
     train_stage(nano, data, tmp_path, 0.05)
     assert (tmp_path / "nano" / "last" / "state.json").stat().st_mtime_ns == before
     assert "is done" in capsys.readouterr().out
     train_stage(nano, data, tmp_path, 0.1)
     assert read_state(tmp_path / "nano")["step"] == 4
+
+
+def test_a_stage_starts_from_the_weights_of_the_one_before(data: Path, tmp_path: Path) -> None:
+    """The average of the stage that is named is where the next one begins."""
+    _, first, nano = (_tiny(stage) for stage in NANO_STAGES[1:])
+    train_stage(replace(first, distil=None), data, tmp_path, 0.05)
+    train_stage(replace(nano, changes={**nano.changes, "learning_rate": "0"}), data, tmp_path, 0.05)
+    start, end = (
+        load_tensors(tmp_path / name / "last" / file)
+        for name, file in (("first", "ema.safetensors"), ("nano", "weights.safetensors"))
+    )
+    trained = {name for name in start if name.endswith("weight") and ".norm" not in name}
+    assert trained
+    for name in trained:
+        torch.testing.assert_close(end[name], start[name])
 
 
 def test_figures_stand_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
