@@ -27,14 +27,15 @@ class CapturedPasses:
     Nobody may set a gradient to None after the first call: the recording writes to the tensors that it found.
     """
 
-    def __init__(self, passes: Passes, buffers: Callable[[], Iterable[Tensor]]) -> None:
+    def __init__(self, passes: Passes, forget: Callable[[], None], buffers: Callable[[], Iterable[Tensor]]) -> None:
         """Takes what is recorded.
 
         Args:
             passes: from images and labels, each with its share of the loss, to scalars by name; it leaves gradients.
+            forget: sets all gradients to None. Where one were there, the recording would add to it, replay by replay.
             buffers: the network's, which warming up must leave as they were.
         """
-        self._passes, self._buffers = passes, buffers
+        self._passes, self._forget, self._buffers = passes, forget, buffers
         self._graph: torch.cuda.CUDAGraph | None = None
 
     def record(self, images_BCHW: Tensor, batch: Batch) -> None:
@@ -50,8 +51,10 @@ class CapturedPasses:
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(_WARM_UPS):
+                self._forget()
                 self._run()
         torch.cuda.current_stream().wait_stream(stream)
+        self._forget()
         graph = torch.cuda.CUDAGraph()
         # The thread that reads ahead pins memory meanwhile, which is no part of this.
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):

@@ -95,7 +95,7 @@ class Training:
             self._pass = _distributed(self._pass, device)
         self._captured: CapturedPasses | None = None
         if device.type == "cuda" and world.size == 1 and recipe.captures:
-            self._captured = CapturedPasses(self._passes, state.network.buffers)
+            self._captured = CapturedPasses(self._passes, state.optimizer.zero_grad, state.network.buffers)
 
     def __enter__(self) -> "Training":
         self._feeder.__enter__()
