@@ -95,7 +95,7 @@ class Training:
             self._pass = _distributed(self._pass, device)
         self._captured: CapturedPasses | None = None
         if device.type == "cuda" and world.size == 1 and recipe.captures:
-            self._captured = CapturedPasses(self._passes, state.optimizer.zero_grad, state.network.buffers)
+            self._captured = CapturedPasses(self._passes, self._forget, state.network.buffers)
 
     def __enter__(self) -> "Training":
         self._feeder.__enter__()
@@ -109,7 +109,7 @@ class Training:
         recipe, state = self.recipe, self.state
         rate = self._set_rates()
         if self._captured is None:  # a replay overwrites the gradients, where they are
-            state.optimizer.zero_grad(set_to_none=True)
+            self._forget()
         parts = [self._backward(place) for place in range(recipe.accumulation)]
         self.world.average_([value.grad for value in state.objective.replicated_parameters() if value.grad is not None])
         norm = self._update()
@@ -154,6 +154,11 @@ class Training:
             num_workers=recipe.num_workers,
         )
         return Feeder(self._mixture, sampler, config, self._device, self._resident)
+
+    def _forget(self) -> None:
+        """No gradient is left, not even of what is not trained."""
+        self.state.network.zero_grad(set_to_none=True)
+        self.state.objective.zero_grad(set_to_none=True)
 
     def _set_rates(self) -> float:
         state = self.state
