@@ -66,7 +66,7 @@ class DetectorRecipe:
         log_every: steps between log rows.
     """
 
-    network: DetectorConfig = field(default_factory=DetectorConfig)
+    network: DetectorConfig = field(default_factory=lambda: DetectorConfig(landmark_depth=3))
     canvas: CanvasConfig = field(default_factory=CanvasConfig)
     losses: DetectorLossWeights = field(default_factory=DetectorLossWeights)
     seed: int = 11
