@@ -1,4 +1,4 @@
-"""Composites: training canvases made of many scenes, each a pure function of (seed, step, index).
+"""Composites: training canvases made of many scenes, each a pure function of (seed, drawing, index).
 
 Holds the mixture that the detector learns from: photographs at all scales, mosaics of them, faces pasted into rooms,
 and rooms with pasted things that are no faces. Never assigns anchors (see `model.training.detection.targets`).
@@ -28,7 +28,11 @@ _TRIES: Final = 8
 
 
 class Compositor:
-    """Draws training canvases from scenes. Holds nothing that changes: the same numbers give the same canvas."""
+    """Draws training canvases from scenes. Holds nothing that changes: the same numbers give the same canvas.
+
+    Attributes:
+        seed: of everything random.
+    """
 
     def __init__(self, scenes: Sequence[Scene], seed: int) -> None:
         """Sorts the scenes by use.
@@ -36,7 +40,7 @@ class Compositor:
         Raises:
             DataError: if there are no photographs with faces, no close crops with one, or no rooms.
         """
-        self._seed = seed
+        self.seed = seed
         self._photos = [scene for scene in scenes if scene.kind == "photo" and len(scene.boxes)]
         self._crops = [scene for scene in scenes if scene.kind == "crop" and len(scene.boxes)]
         self._rooms = [scene for scene in scenes if scene.kind == "room"]
@@ -48,9 +52,9 @@ class Compositor:
         if not (all(self._single) and self._rooms):
             raise DataError("a detector's training data needs photographs and crops with faces, and rooms without")
 
-    def canvas(self, step: int, index: int, side_px: int) -> Canvas:
-        """The canvas of place `index` in the batch of `step`, (side_px, side_px)."""
-        rng = np.random.default_rng((self._seed, step, index))
+    def canvas(self, number: int, index: int, side_px: int) -> Canvas:
+        """The canvas of place `index` in drawing `number`, (side_px, side_px)."""
+        rng = np.random.default_rng((self.seed, number, index))
         size = (side_px, side_px)
         kind = rng.choice(len(_SHARES), p=_SHARES)
         if kind == 0:

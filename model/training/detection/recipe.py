@@ -18,7 +18,8 @@ class CanvasConfig:
         batch: how many.
         large_side_px: of the large ones, a multiple of 32.
         large_batch: how many.
-        large_every: every how many steps they come; 0 for never.
+        large_every: every how many drawings they come; 0 for never.
+        views: steps that see one drawing, each otherwise; 1 for a drawing a step.
     """
 
     side_px: int = 320
@@ -26,10 +27,11 @@ class CanvasConfig:
     large_side_px: int = 640
     large_batch: int = 12
     large_every: int = 3
+    views: int = 4
 
-    def of_step(self, step: int) -> tuple[int, int]:
-        """Side in pixels and number of canvases of a step."""
-        large = self.large_every > 0 and step % self.large_every == self.large_every - 1
+    def of_drawing(self, number: int) -> tuple[int, int]:
+        """Side in pixels and number of canvases of a drawing."""
+        large = self.large_every > 0 and number % self.large_every == self.large_every - 1
         return (self.large_side_px, self.large_batch) if large else (self.side_px, self.batch)
 
 
