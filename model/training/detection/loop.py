@@ -57,8 +57,9 @@ class DetectorTraining:
         total.backward()
         norm = torch.nn.utils.clip_grad_norm_(state.network.parameters(), recipe.max_grad_norm)
         state.optimizer.step()
-        state.average.update(state.network, state.step)
         state.step += 1
+        if state.step % recipe.ema_every == 0:
+            state.average.update(state.network, state.step // recipe.ema_every - 1)
         figures = {"loss": total, **losses, "gradient_norm": norm, "learning_rate": torch.tensor(rate)}
         return {name: value.detach() for name, value in figures.items()}
 

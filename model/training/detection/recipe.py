@@ -59,7 +59,8 @@ class DetectorRecipe:
         final_share: the last learning rate over the peak.
         weight_decay: AdamW's, on convolutions alone.
         max_grad_norm: larger gradients are scaled down to it.
-        ema_decay: of the averaged weights.
+        ema_decay: of the averaged weights, an update.
+        ema_every: steps between two updates of them.
         device: `auto` takes CUDA where there is one.
         num_threads: torch's on the CPU; 0 leaves them as they are.
         num_workers: processes that draw canvases ahead; 0 for one thread, which is enough where a CPU trains; -1 takes
@@ -78,7 +79,8 @@ class DetectorRecipe:
     final_share: float = 0.005
     weight_decay: float = 0.02
     max_grad_norm: float = 10.0
-    ema_decay: float = 0.9995
+    ema_decay: float = 0.998
+    ema_every: int = 4
     device: Literal["auto", "cpu", "cuda"] = "auto"
     num_threads: int = 0
     num_workers: int = -1
