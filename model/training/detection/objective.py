@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from model.detector.network import NUM_LANDMARKS
-from model.training.detection.batches import Batch
+from model.training.detection.drawing import Batch
 from model.training.detection.losses import box_iou, distance_iou, landmark_distance, quality_focal
 from model.training.detection.recipe import DetectorLossWeights
 from model.training.detection.targets import anchor_grid

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from model.training.detection.batches import Batch, BatchReader, draw_batch
+from model.training.detection.batches import BatchReader
 from model.training.detection.composites import Compositor
+from model.training.detection.drawing import Batch, draw_batch
 from model.training.detection.losses import box_iou, distance_iou, landmark_distance, quality_focal
 from model.training.detection.objective import detection_losses, weighted_sum
 from model.training.detection.recipe import CanvasConfig, DetectorLossWeights
