@@ -18,7 +18,7 @@ from torch.nn import functional
 from model.training.detection.canvas import Canvas, labelled, log_uniform
 from model.training.detection.geometry import move_boxes, move_landmarks, view_matrix
 
-_ZOOMS: Final = (0.6, 1.6)
+_ZOOMS: Final = (0.7, 1.6)
 _MAX_ANGLE: Final = math.radians(12)  # a box is turned a second time: the less, the nearer it stays to the head's
 _SAME_LIGHT: Final = 0.3  # of views keep the canvas's colours
 _CONTRASTS: Final = (0.7, 1.25)

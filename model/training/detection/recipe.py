@@ -23,9 +23,9 @@ class CanvasConfig:
     """
 
     side_px: int = 320
-    batch: int = 48
+    batch: int = 64
     large_side_px: int = 640
-    large_batch: int = 12
+    large_batch: int = 16
     large_every: int = 3
     views: int = 4
 
@@ -73,8 +73,8 @@ class DetectorRecipe:
     canvas: CanvasConfig = field(default_factory=CanvasConfig)
     losses: DetectorLossWeights = field(default_factory=DetectorLossWeights)
     seed: int = 11
-    total_steps: int = 9849
-    warmup_steps: int = 300
+    total_steps: int = 30000
+    warmup_steps: int = 500
     learning_rate: float = 3e-3
     final_share: float = 0.005
     weight_decay: float = 0.02
