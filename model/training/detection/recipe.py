@@ -19,7 +19,7 @@ class CanvasConfig:
         large_side_px: of the large ones, a multiple of 32.
         large_batch: how many.
         large_every: every how many drawings they come; 0 for never.
-        views: steps that see one drawing, each otherwise; 1 for a drawing a step.
+        views: steps that see one drawing, each otherwise; 1, which a record that lacks it means, for a drawing a step.
     """
 
     side_px: int = 320
@@ -27,12 +27,16 @@ class CanvasConfig:
     large_side_px: int = 640
     large_batch: int = 16
     large_every: int = 3
-    views: int = 4
+    views: int = 1
 
     def of_drawing(self, number: int) -> tuple[int, int]:
         """Side in pixels and number of canvases of a drawing."""
         large = self.large_every > 0 and number % self.large_every == self.large_every - 1
         return (self.large_side_px, self.large_batch) if large else (self.side_px, self.batch)
+
+    def of_step(self, step: int) -> tuple[int, int]:
+        """Side in pixels and number of canvases that a step sees."""
+        return self.of_drawing(step // self.views)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ class DetectorRecipe:
     """
 
     network: DetectorConfig = field(default_factory=lambda: DetectorConfig(landmark_depth=3))
-    canvas: CanvasConfig = field(default_factory=CanvasConfig)
+    canvas: CanvasConfig = field(default_factory=lambda: CanvasConfig(views=4))
     losses: DetectorLossWeights = field(default_factory=DetectorLossWeights)
     seed: int = 11
     total_steps: int = 30000
