@@ -28,8 +28,9 @@ class DetectorConfig:
         depths: blocks of these stages, the one that halves the size included.
         neck_width: channels of all three levels after the neck, and of the head.
         head_depth: separable convolutions of the head, which all levels share.
-        landmark_depth: separable convolutions for the landmarks alone, on the neck's features, each level's its own; 0,
-            which a description that lacks it means, for landmarks from the head's shared ones.
+        landmark_depth: separable convolutions for the landmarks alone, on the neck's features, each level's its own,
+            whose answer is added to that of the head's shared ones; 0, which a description that lacks it means, for
+            none.
         landmark_widths: channels of these at strides 8, 16, 32; the coarse maps are small, so wide ones cost little.
     """
 

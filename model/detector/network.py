@@ -84,7 +84,7 @@ class Neck(nn.Module):
 
 
 class LandmarkHead(nn.Module):
-    """Key points of one level, from the neck's features and not from those that tell a face from none."""
+    """What one level's own blocks add to its key points, from the neck's features and not those of the shared head."""
 
     def __init__(self, width_in: int, width: int, depth: int) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class LandmarkHead(nn.Module):
 
 
 class Head(nn.Module):
-    """Scores, boxes and key points of one level; the same weights serve all levels, but for landmarks' own blocks."""
+    """Scores, boxes and key points of one level; the same weights serve all levels, but for key points' own blocks."""
 
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ class Head(nn.Module):
         self.score = _answer(width, NUM_ANCHORS)
         self.box = _answer(width, NUM_ANCHORS * 4)
         nn.init.constant_(self.score.bias, math.log(_PRIOR / (1 - _PRIOR)))  # type: ignore[arg-type]  # it has one
-        self.landmarks = _answer(width, NUM_ANCHORS * NUM_LANDMARKS * 2) if config.landmark_depth == 0 else None
+        self.landmarks = _answer(width, NUM_ANCHORS * NUM_LANDMARKS * 2)
         self.landmark_heads = nn.ModuleList(
             LandmarkHead(width, each, config.landmark_depth) for each in config.landmark_widths if config.landmark_depth
         )
@@ -122,10 +122,9 @@ class Head(nn.Module):
             level: which, 0 for the finest.
         """
         features = self.tower(features_BCHW)
-        if self.landmarks is not None:
-            landmarks = self.landmarks(features)
-        else:
-            landmarks = self.landmark_heads[level](features_BCHW)
+        landmarks = self.landmarks(features)
+        if self.landmark_heads:
+            landmarks = landmarks + self.landmark_heads[level](features_BCHW)
         return (
             _by_anchor(self.score(features), 1),
             _by_anchor(self.box(features), 4),
