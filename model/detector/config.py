@@ -28,6 +28,10 @@ class DetectorConfig:
         depths: blocks of these stages, the one that halves the size included.
         neck_width: channels of all three levels after the neck, and of the head.
         head_depth: separable convolutions of the head, which all levels share.
+        landmark_depth: separable convolutions for the landmarks alone, on the neck's features, each level's its own,
+            whose answer is added to that of the head's shared ones; 0, which a description that lacks it means, for
+            none.
+        landmark_widths: channels of these at strides 8, 16, 32; the coarse maps are small, so wide ones cost little.
     """
 
     stem_width: int = 16
@@ -35,11 +39,15 @@ class DetectorConfig:
     depths: tuple[int, int, int, int] = (2, 3, 5, 4)
     neck_width: int = 64
     head_depth: int = 3
+    landmark_depth: int = 0
+    landmark_widths: tuple[int, int, int] = (32, 128, 192)
 
     def __post_init__(self) -> None:
         sizes = (self.stem_width, *self.widths, *self.depths, self.neck_width, self.head_depth)
         if len(self.widths) != 4 or len(self.depths) != 4 or min(sizes) < 1:
             raise ConfigError("a detector has four stages, each of at least one block and one channel")
+        if self.landmark_depth < 0 or len(self.landmark_widths) != len(STRIDES) or min(self.landmark_widths) < 1:
+            raise ConfigError("a detector's landmarks have no or more blocks, of at least one channel at each stride")
 
     def to_json(self) -> str:
         """The description as JSON text."""

@@ -15,6 +15,7 @@ from model.detector.config import ANCHOR_SIDES_PX, NUM_ANCHORS, STRIDES, Detecto
 
 _PRIOR = 0.01  # an untrained anchor's score (focal loss, Lin et al. 2017, section 4.1)
 _MAX_LOG_SIZE = 4.0  # a box is at most e^4 times its anchor: keeps an untrained network's exponent finite
+_LANDMARK_KERNEL = 5  # pixels of a level; at stride 32 eyes and mouth lie several cells from the centre that answers
 NUM_LANDMARKS = 5
 
 
@@ -24,11 +25,11 @@ def _convolution(width_in: int, width_out: int, side: int, stride: int = 1, grou
 
 
 class SeparableBlock(nn.Module):
-    """A depthwise 3 x 3 and a pointwise convolution, with a shortcut where the shape stays (Howard et al. 2017)."""
+    """A depthwise and a pointwise convolution, with a shortcut where the shape stays (Howard et al. 2017)."""
 
-    def __init__(self, width_in: int, width_out: int, stride: int = 1) -> None:
+    def __init__(self, width_in: int, width_out: int, stride: int = 1, side: int = 3) -> None:
         super().__init__()
-        self.depthwise = _convolution(width_in, width_in, 3, stride, groups=width_in)
+        self.depthwise = _convolution(width_in, width_in, side, stride, groups=width_in)
         self.pointwise = _convolution(width_in, width_out, 1)
         self.shortcut = stride == 1 and width_in == width_out
 
@@ -82,29 +83,65 @@ class Neck(nn.Module):
         return maps
 
 
+class LandmarkHead(nn.Module):
+    """What one level's own blocks add to its key points, from the neck's features and not those of the shared head."""
+
+    def __init__(self, width_in: int, width: int, depth: int) -> None:
+        super().__init__()
+        blocks = [SeparableBlock(width_in, width, side=_LANDMARK_KERNEL)]
+        blocks += [SeparableBlock(width, width, side=_LANDMARK_KERNEL) for _ in range(depth - 1)]
+        self.tower = nn.Sequential(*blocks)
+        self.landmarks = _answer(width, NUM_ANCHORS * NUM_LANDMARKS * 2)
+
+    def forward(self, features_BCHW: Tensor) -> Tensor:
+        """Maps (B, C, H, W) to (B, 20, H, W)."""
+        answered: Tensor = self.landmarks(self.tower(features_BCHW))
+        return answered
+
+
 class Head(nn.Module):
-    """Scores, boxes and key points of one level; the same weights serve all levels."""
+    """Scores, boxes and key points of one level; the same weights serve all levels, but for key points' own blocks."""
 
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
         width = config.neck_width
         self.tower = nn.Sequential(*(SeparableBlock(width, width) for _ in range(config.head_depth)))
-        self.score = nn.Conv2d(width, NUM_ANCHORS, 1)
-        self.box = nn.Conv2d(width, NUM_ANCHORS * 4, 1)
-        self.landmarks = nn.Conv2d(width, NUM_ANCHORS * NUM_LANDMARKS * 2, 1)
-        for layer in (self.score, self.box, self.landmarks):
-            nn.init.normal_(layer.weight, std=0.01)
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]  # these three have one
-        nn.init.constant_(self.score.bias, math.log(_PRIOR / (1 - _PRIOR)))  # type: ignore[arg-type]
-
-    def forward(self, features_BCHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Maps (B, C, H, W) to score logits (B, A, 1), logarithms of box sides (B, A, 4), points (B, A, 10)."""
-        features = self.tower(features_BCHW)
-        layers = ((self.score, 1), (self.box, 4), (self.landmarks, 2 * NUM_LANDMARKS))
-        score, box, landmarks = (
-            layer(features).permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, width)) for layer, width in layers
+        self.score = _answer(width, NUM_ANCHORS)
+        self.box = _answer(width, NUM_ANCHORS * 4)
+        nn.init.constant_(self.score.bias, math.log(_PRIOR / (1 - _PRIOR)))  # type: ignore[arg-type]  # it has one
+        self.landmarks = _answer(width, NUM_ANCHORS * NUM_LANDMARKS * 2)
+        self.landmark_heads = nn.ModuleList(
+            LandmarkHead(width, each, config.landmark_depth) for each in config.landmark_widths if config.landmark_depth
         )
-        return score, box, landmarks
+
+    def forward(self, features_BCHW: Tensor, level: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Maps (B, C, H, W) to score logits (B, A, 1), logarithms of box sides (B, A, 4), points (B, A, 10).
+
+        Args:
+            features_BCHW: of one level.
+            level: which, 0 for the finest.
+        """
+        features = self.tower(features_BCHW)
+        landmarks = self.landmarks(features)
+        if self.landmark_heads:
+            landmarks = landmarks + self.landmark_heads[level](features_BCHW)
+        return (
+            _by_anchor(self.score(features), 1),
+            _by_anchor(self.box(features), 4),
+            _by_anchor(landmarks, 2 * NUM_LANDMARKS),
+        )
+
+
+def _answer(width: int, width_out: int) -> nn.Conv2d:
+    layer = nn.Conv2d(width, width_out, 1)
+    nn.init.normal_(layer.weight, std=0.01)
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]  # it has one
+    return layer
+
+
+def _by_anchor(answer_BCHW: Tensor, width: int) -> Tensor:
+    flat: Tensor = answer_BCHW.permute(0, 2, 3, 1).flatten(1)
+    return flat.unflatten(1, (-1, width))  # type: ignore[no-any-return]  # torch leaves it untyped
 
 
 class DetectorNetwork(nn.Module):
@@ -129,8 +166,8 @@ class DetectorNetwork(nn.Module):
             and bottom, and key points (B, A, 10) from that centre, both in strides.
         """
         results = []
-        for stride, features in zip(STRIDES, self.neck(self.backbone(images_BCHW)), strict=True):
-            score, box, landmarks = self.head(features)
+        for level, (stride, features) in enumerate(zip(STRIDES, self.neck(self.backbone(images_BCHW)), strict=True)):
+            score, box, landmarks = self.head(features, level)
             half: Tensor = getattr(self, f"half_side_{stride}")
             sides = box.clamp(-_MAX_LOG_SIZE, _MAX_LOG_SIZE).exp()
             scaled = [(each.unflatten(1, (-1, NUM_ANCHORS)) * half).flatten(1, 2) for each in (sides, landmarks)]

@@ -18,7 +18,7 @@ from model.runtime.detection import Detector
 from model.runtime.pack import DetectorPart, sha256_of
 from model.runtime.session import open_session
 from model.training.detection.torch_session import OUTPUT_NAMES, TorchSession
-from tests.model.detector.networks import tiny_detector
+from tests.model.detector.networks import OWN_LANDMARKS, tiny_detector
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +73,13 @@ def test_same_answers(exported: tuple[Path, DetectorPart], checkpoint: Path, ast
     detections = [Detector(session, part).detect([image], min_score=0.5)[0] for session in (by_graph, by_torch)]
     assert len(detections[0]) > 10
     assert abs(len(detections[0]) - len(detections[1])) <= 2
+
+
+def test_landmark_blocks(tmp_path: Path) -> None:
+    """A detector whose landmarks have blocks of their own is exported by the same checks."""
+    save_detector(tmp_path / "ema", tiny_detector(config=OWN_LANDMARKS), OperatingPoint())
+    export_detector(tmp_path / "ema", tmp_path / "detector.onnx")
+    assert (tmp_path / "detector.onnx").exists()
 
 
 def test_repeatable(exported: tuple[Path, DetectorPart], checkpoint: Path, tmp_path: Path) -> None:

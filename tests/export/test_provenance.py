@@ -69,6 +69,14 @@ def test_a_detectors_images_are_its_canvases(tmp_path: Path) -> None:
     assert found.sets == ("detection",)
 
 
+def test_a_detectors_steps_share_canvases(tmp_path: Path) -> None:
+    """Each step counts the canvases that it sees, those that an earlier step saw otherwise as well."""
+    canvas = {"side_px": 320, "batch": 16, "large_side_px": 512, "large_batch": 6, "large_every": 4, "views": 3}
+    found = detector_provenance(run_of(tmp_path, {"step": 14, "recipe": {"canvas": canvas}}), None)
+    assert found.run is not None
+    assert found.run.num_images == 9 * 16 + 3 * 6 + 2 * 16
+
+
 def test_a_lone_checkpoint_tells_nothing(tmp_path: Path) -> None:
     """Without a run beside it a checkpoint has no provenance, and none is made up."""
     found = analyzer_provenance(tmp_path / "ema", "two cores")

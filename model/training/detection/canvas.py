@@ -8,7 +8,6 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -75,10 +74,7 @@ def face_view(
     target = np.array([rng.uniform(min(margin, edge / 2), max(edge - margin, edge / 2)) for edge in size])
     matrix = view_matrix((box[:2] + box[2:]) / 2, target, scale, turn(rng), rng.random() < 0.5)
     red, green, blue = (int(level) for level in rng.integers(0, 256, 3) * (rng.random() < 0.4))
-    pixels = resample(scene.pixels, matrix, size, (red, green, blue), smooth=rng.random() < 0.7)
-    if behind is not None:
-        covered = cv2.warpAffine(np.full(scene.pixels.shape[:2], 255, np.uint8), matrix, size, flags=cv2.INTER_NEAREST)
-        pixels = np.where(covered[:, :, None] == 255, pixels, behind)
+    pixels = resample(scene.pixels, matrix, size, (red, green, blue), smooth=rng.random() < 0.7, behind=behind)
     boxes, landmarks = move_boxes(scene.boxes, matrix), move_landmarks(scene.landmarks, matrix)
     return labelled(pixels, boxes, landmarks, scene.scores)
 
@@ -97,10 +93,19 @@ def labelled(
     return Canvas(pixels, clipped[kept], landmarks[kept], ignored[kept])
 
 
-def backdrop(rng: np.random.Generator, scene: Scene, size: tuple[int, int]) -> Canvas:
-    """Draws a part of a scene that covers the canvas, but for corners where it lies askew, and keeps its faces."""
+def backdrop(
+    rng: np.random.Generator, scene: Scene, size: tuple[int, int], zooms: tuple[float, float] = (1.0, 2.5)
+) -> Canvas:
+    """Draws a part of a scene that covers the canvas, but for corners where it lies askew, and keeps its faces.
+
+    Args:
+        rng: decides everything that is left open.
+        scene: with or without faces.
+        size: width and height of the canvas.
+        zooms: the range of how much larger it is drawn than to just cover the canvas.
+    """
     height, width = scene.pixels.shape[:2]
-    scale = max(size[0] / width, size[1] / height) * log_uniform(rng, 1.0, 2.5)
+    scale = max(size[0] / width, size[1] / height) * log_uniform(rng, *zooms)
     # The scene's centre lies where the canvas is still covered to all edges.
     slack = np.maximum(np.array([width, height]) * scale - np.array(size), 0) / 2
     target = np.array(size) / 2 + rng.uniform(-1, 1, 2) * slack

@@ -1,7 +1,8 @@
-"""Composites: training canvases made of many scenes, each a pure function of (seed, step, index).
+"""Composites: training canvases made of many scenes, each a pure function of (seed, drawing, index).
 
 Holds the mixture that the detector learns from: photographs at all scales, mosaics of them, faces pasted into rooms,
-and rooms with pasted things that are no faces. Never assigns anchors (see `model.training.detection.targets`).
+and grounds without a face on which things are pasted that are none. Never assigns anchors (see
+`model.training.detection.targets`).
 """
 
 from collections.abc import Sequence
@@ -12,23 +13,38 @@ from numpy.typing import NDArray
 
 from model.training.dataset import DataError
 from model.training.detection.canvas import Canvas, backdrop, face_view, labelled, log_uniform, turn
-from model.training.detection.geometry import move_boxes, move_landmarks, overlap_of_first, view_matrix
+from model.training.detection.decoys import beside_faces, noise_texture
+from model.training.detection.geometry import move_boxes, move_landmarks, overlap_of_first, resample, view_matrix
 from model.training.detection.paste import cover_eyes, mask_mouth, paste
 from model.training.detection.photometry import disturb
 from model.training.detection.scenes import Scene
 
 # Shares of the mixture: a photograph, a mosaic of four, faces pasted on a backdrop, a backdrop without a face.
-_SHARES: Final = (0.45, 0.25, 0.2, 0.1)
+_SHARES: Final = (0.4, 0.22, 0.18, 0.2)
 _CLOSE_UP: Final = 0.25  # of photographs show a face that fills the canvas or is cut by it
 _MIN_FACE_PX: Final = 10.0
 _MIN_SOURCE_SCORE: Final = 0.8  # a pasted face is one that the labelling detector was sure of
+# Of canvases without a face: noise all over, a part of a photograph beside its faces, a small part of a room.
+_ONLY_NOISE: Final = 0.08
+_BESIDE_FACES: Final = 0.15
+_ZOOMED_ROOM: Final = 0.25
+_ROOM_ZOOMS: Final = (2.5, 8.0)
+# Decoys: how many at most beside faces and alone, and which are noise.
+_MAX_DECOYS: Final = 4
+_MAX_DECOYS_ALONE: Final = 8
+_NOISE_DECOY: Final = 0.12
+_DECOY_SOURCES: Final = (0.6, 0.2, 0.2)  # photographs, crops, rooms
 _COVER_CHANCE: Final = 0.08
 _MIN_COVERED_PX: Final = 32.0
 _TRIES: Final = 8
 
 
 class Compositor:
-    """Draws training canvases from scenes. Holds nothing that changes: the same numbers give the same canvas."""
+    """Draws training canvases from scenes. Holds nothing that changes: the same numbers give the same canvas.
+
+    Attributes:
+        seed: of everything random.
+    """
 
     def __init__(self, scenes: Sequence[Scene], seed: int) -> None:
         """Sorts the scenes by use.
@@ -36,7 +52,7 @@ class Compositor:
         Raises:
             DataError: if there are no photographs with faces, no close crops with one, or no rooms.
         """
-        self._seed = seed
+        self.seed = seed
         self._photos = [scene for scene in scenes if scene.kind == "photo" and len(scene.boxes)]
         self._crops = [scene for scene in scenes if scene.kind == "crop" and len(scene.boxes)]
         self._rooms = [scene for scene in scenes if scene.kind == "room"]
@@ -48,9 +64,9 @@ class Compositor:
         if not (all(self._single) and self._rooms):
             raise DataError("a detector's training data needs photographs and crops with faces, and rooms without")
 
-    def canvas(self, step: int, index: int, side_px: int) -> Canvas:
-        """The canvas of place `index` in the batch of `step`, (side_px, side_px)."""
-        rng = np.random.default_rng((self._seed, step, index))
+    def canvas(self, number: int, index: int, side_px: int) -> Canvas:
+        """The canvas of place `index` in drawing `number`, (side_px, side_px)."""
+        rng = np.random.default_rng((self.seed, number, index))
         size = (side_px, side_px)
         kind = rng.choice(len(_SHARES), p=_SHARES)
         if kind == 0:
@@ -99,11 +115,10 @@ class Compositor:
 
     def _composite(self, rng: np.random.Generator, size: tuple[int, int], num_faces: int) -> Canvas:
         """Faces and decoys on a backdrop: a room or, for one in five with faces, a photograph."""
-        group = self._photos if num_faces and rng.random() < 0.2 else self._rooms
-        base = backdrop(rng, group[rng.integers(len(group))], size)
+        base = self._ground(rng, size, with_faces=num_faces > 0)
         boxes, landmarks, ignored = [base.boxes], [base.landmarks], [base.ignored]
         # Decoys first: a face that is pasted later lies on top of them.
-        for _ in range(int(rng.integers(0, 4))):
+        for _ in range(int(rng.integers(0, (_MAX_DECOYS if num_faces else _MAX_DECOYS_ALONE) + 1))):
             self._paste_decoy(rng, base.pixels, np.concatenate(boxes))
         for _ in range(num_faces):
             pasted = self._paste_face(rng, base.pixels, np.concatenate(boxes))
@@ -112,6 +127,27 @@ class Compositor:
                 landmarks.append(pasted.landmarks)
                 ignored.append(pasted.ignored)
         return Canvas(base.pixels, np.concatenate(boxes), np.concatenate(landmarks), np.concatenate(ignored))
+
+    def _ground(self, rng: np.random.Generator, size: tuple[int, int], with_faces: bool) -> Canvas:
+        """What is pasted on: a room or, for one in five that get faces, a photograph with its own."""
+        if with_faces:
+            group = self._photos if rng.random() < 0.2 else self._rooms
+            return backdrop(rng, group[rng.integers(len(group))], size)
+        room, drawn = self._rooms[rng.integers(len(self._rooms))], rng.random()
+        if drawn < _ONLY_NOISE:
+            none = np.zeros(0, np.float32)
+            return labelled(noise_texture(rng, size), none.reshape(0, 4), none.reshape(0, 5, 2), none)
+        if drawn < _ONLY_NOISE + _BESIDE_FACES:
+            scene = self._photos[rng.integers(len(self._photos))]
+            part = beside_faces(rng, scene)
+            if part is not None:
+                centre, side = part
+                matrix = view_matrix(centre, np.array(size) / 2, max(size) / side, 0.0, rng.random() < 0.5)
+                boxes, landmarks = move_boxes(scene.boxes, matrix), move_landmarks(scene.landmarks, matrix)
+                # What little of a face may be on it teaches nothing.
+                return labelled(resample(scene.pixels, matrix, size), boxes, landmarks, np.zeros_like(scene.scores))
+        zooms = _ROOM_ZOOMS if rng.random() < _ZOOMED_ROOM else (1.0, 2.5)
+        return backdrop(rng, room, size, zooms)
 
     def _paste_face(
         self, rng: np.random.Generator, pixels: NDArray[np.uint8], taken: NDArray[np.float32]
@@ -132,23 +168,23 @@ class Compositor:
 
     def _paste_decoy(self, rng: np.random.Generator, pixels: NDArray[np.uint8], taken: NDArray[np.float32]) -> None:
         """Pastes what is no face as faces are pasted, so that a pasted edge is no sign of a face."""
-        group = (self._photos, self._crops, self._rooms)[rng.choice(3, p=(0.6, 0.2, 0.2))]
-        scene = group[rng.integers(len(group))]
-        height, width = scene.pixels.shape[:2]
-        for _ in range(_TRIES):
-            source_px = log_uniform(rng, 20, max(0.6 * min(height, width), 20))
-            centre = rng.uniform((0, 0), (width, height))
-            bounds = np.concatenate([centre - source_px / 2, centre + source_px / 2])[None]
-            if not (overlap_of_first(scene.boxes, bounds) > 0.15).any():
-                break
+        if rng.random() < _NOISE_DECOY:
+            source_px = log_uniform(rng, 16, 0.8 * min(pixels.shape[:2]))
+            source, centre = noise_texture(rng, (round(source_px), round(source_px))), np.full(2, source_px / 2)
+            target_px = source_px * rng.uniform(0.7, 1.0)
         else:
-            return
-        target_px = min(log_uniform(rng, 16, 0.8 * min(pixels.shape[:2])), 3 * source_px)
+            group = (self._photos, self._crops, self._rooms)[rng.choice(3, p=_DECOY_SOURCES)]
+            scene = group[rng.integers(len(group))]
+            part = beside_faces(rng, scene)
+            if part is None:
+                return
+            source, (centre, source_px) = scene.pixels, part
+            target_px = min(log_uniform(rng, 16, 0.8 * min(pixels.shape[:2])), 3 * source_px)
         place = _free_place(rng, pixels, taken, target_px)
         if place is None:
             return
         matrix = view_matrix(centre, place, target_px / source_px, turn(rng), rng.random() < 0.5)
-        paste(rng, pixels, scene.pixels, matrix, _square(place, target_px))
+        paste(rng, pixels, source, matrix, _square(place, target_px))
 
 
 def _free_place(

@@ -65,6 +65,7 @@ def resample(
     size: tuple[int, int],
     fill: tuple[int, int, int] = (0, 0, 0),
     smooth: bool = True,
+    behind: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
     """Draws a view of an image.
 
@@ -74,6 +75,7 @@ def resample(
         size: width and height of the view.
         fill: the colour outside the image.
         smooth: halve the image first, as often as the view shrinks it twice; else it aliases, as a plain resize does.
+        behind: what shows outside the image in place of a colour, uint8 (height, width, 3); left as it is.
 
     Returns:
         uint8 (height, width, 3).
@@ -85,5 +87,9 @@ def resample(
         step = np.array([width / halved.shape[1], height / halved.shape[0]])
         matrix = np.column_stack([matrix[:, :2] * step, matrix[:, 2] + matrix[:, :2] @ (0.5 * step - 0.5)])
         pixels, shrink = np.asarray(halved, np.uint8), shrink * 2
+    if behind is not None:
+        over = behind.copy()
+        cv2.warpAffine(pixels, matrix, size, over, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_TRANSPARENT)
+        return over
     drawn = cv2.warpAffine(pixels, matrix, size, flags=cv2.INTER_LINEAR, borderValue=fill)
     return np.asarray(drawn, np.uint8)

@@ -5,6 +5,7 @@ Holds the order of things. Never holds a loss, a schedule or a file format. A st
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -23,6 +24,7 @@ from model.training.logbook import Logbook
 from model.training.run_folder import EMA
 from model.training.schedule import learning_rate
 
+Levels = Callable[[Tensor], list[tuple[Tensor, Tensor, Tensor]]]
 _MEAN, _STD = 127.5, 128.0  # SCRFD's, and the pack's defaults
 
 
@@ -32,10 +34,12 @@ class DetectorTraining:
     Attributes:
         recipe: how it goes.
         state: what it is between two steps.
+        levels: the network's answers on images; whoever can compute them with less to launch may say how.
     """
 
     def __init__(self, recipe: DetectorRecipe, reader: BatchReader, state: DetectorState, device: torch.device) -> None:
         self.recipe, self.state = recipe, state
+        self.levels: Levels = state.network.levels
         self._reader, self._device = reader, device
 
     def step(self) -> dict[str, Tensor]:
@@ -47,15 +51,15 @@ class DetectorTraining:
         for group in state.optimizer.param_groups:
             group["lr"] = rate
         batch = self._reader.read(state.step).to(self._device)
-        images_bchw = batch.images.to(memory_format=torch.channels_last).float().sub(_MEAN).div(_STD)
-        losses = detection_losses(state.network.levels(images_bchw), batch)
+        losses = detection_losses(self.levels(batch.pixels().sub_(_MEAN).div_(_STD)), batch)
         total = weighted_sum(losses, recipe.losses)
         state.optimizer.zero_grad(set_to_none=True)
         total.backward()
         norm = torch.nn.utils.clip_grad_norm_(state.network.parameters(), recipe.max_grad_norm)
         state.optimizer.step()
-        state.average.update(state.network, state.step)
         state.step += 1
+        if state.step % recipe.ema_every == 0:
+            state.average.update(state.network, state.step // recipe.ema_every - 1)
         figures = {"loss": total, **losses, "gradient_norm": norm, "learning_rate": torch.tensor(rate)}
         return {name: value.detach() for name, value in figures.items()}
 

@@ -69,7 +69,7 @@ def compression(rng: np.random.Generator, pixels: Pixels) -> Pixels:
 
 def noise(rng: np.random.Generator, pixels: Pixels) -> Pixels:
     """A sensor's noise."""
-    grain = rng.normal(0, rng.uniform(2, 10), pixels.shape[:2]).astype(np.float32)
+    grain = np.float32(rng.uniform(2, 10)) * rng.standard_normal(pixels.shape[:2], np.float32)
     return np.asarray(np.clip(pixels + grain[:, :, None], 0, 255), np.uint8)
 
 

@@ -18,19 +18,25 @@ class CanvasConfig:
         batch: how many.
         large_side_px: of the large ones, a multiple of 32.
         large_batch: how many.
-        large_every: every how many steps they come; 0 for never.
+        large_every: every how many drawings they come; 0 for never.
+        views: steps that see one drawing, each otherwise; 1, which a record that lacks it means, for a drawing a step.
     """
 
     side_px: int = 320
-    batch: int = 48
+    batch: int = 64
     large_side_px: int = 640
-    large_batch: int = 12
+    large_batch: int = 16
     large_every: int = 3
+    views: int = 1
+
+    def of_drawing(self, number: int) -> tuple[int, int]:
+        """Side in pixels and number of canvases of a drawing."""
+        large = self.large_every > 0 and number % self.large_every == self.large_every - 1
+        return (self.large_side_px, self.large_batch) if large else (self.side_px, self.batch)
 
     def of_step(self, step: int) -> tuple[int, int]:
-        """Side in pixels and number of canvases of a step."""
-        large = self.large_every > 0 and step % self.large_every == self.large_every - 1
-        return (self.large_side_px, self.large_batch) if large else (self.side_px, self.batch)
+        """Side in pixels and number of canvases that a step sees."""
+        return self.of_drawing(step // self.views)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +63,8 @@ class DetectorRecipe:
         final_share: the last learning rate over the peak.
         weight_decay: AdamW's, on convolutions alone.
         max_grad_norm: larger gradients are scaled down to it.
-        ema_decay: of the averaged weights.
+        ema_decay: of the averaged weights, an update.
+        ema_every: steps between two updates of them.
         device: `auto` takes CUDA where there is one.
         num_threads: torch's on the CPU; 0 leaves them as they are.
         num_workers: processes that draw canvases ahead; 0 for one thread, which is enough where a CPU trains; -1 takes
@@ -66,17 +73,18 @@ class DetectorRecipe:
         log_every: steps between log rows.
     """
 
-    network: DetectorConfig = field(default_factory=DetectorConfig)
-    canvas: CanvasConfig = field(default_factory=CanvasConfig)
+    network: DetectorConfig = field(default_factory=lambda: DetectorConfig(landmark_depth=3))
+    canvas: CanvasConfig = field(default_factory=lambda: CanvasConfig(views=4))
     losses: DetectorLossWeights = field(default_factory=DetectorLossWeights)
     seed: int = 11
-    total_steps: int = 9849
-    warmup_steps: int = 300
+    total_steps: int = 30000
+    warmup_steps: int = 500
     learning_rate: float = 3e-3
     final_share: float = 0.005
     weight_decay: float = 0.02
     max_grad_norm: float = 10.0
-    ema_decay: float = 0.9995
+    ema_decay: float = 0.998
+    ema_every: int = 4
     device: Literal["auto", "cpu", "cuda"] = "auto"
     num_threads: int = 0
     num_workers: int = -1

@@ -64,34 +64,68 @@ def assign(canvas: Canvas) -> Targets:
     the face's and inside its box; every face gets at least the nearest anchor of its size. An anchor that could answer
     for several takes the face whose centre is nearest for its size.
     """
-    grid = anchor_grid(*canvas.pixels.shape[:2])
-    counted: NDArray[np.bool_] = np.logical_not(_inside(grid, canvas.boxes[canvas.ignored]).any(axis=0))
+    height, width = canvas.pixels.shape[:2]
+    counted = _outside(anchor_grid(height, width), canvas.boxes[canvas.ignored])
     boxes_F4, landmarks_F52 = canvas.boxes[~canvas.ignored], canvas.landmarks[~canvas.ignored]
     if not len(boxes_F4):
         return Targets(np.empty(0, np.int64), boxes_F4, landmarks_F52, counted)
-    cost_FA = _cost(grid, boxes_F4)
-    positive = np.flatnonzero(np.isfinite(cost_FA).any(axis=0))
-    face = cost_FA[:, positive].argmin(axis=0)
+    face, anchor, cost = _candidates(height, width, boxes_F4)
+    order = np.lexsort((face, cost, anchor))
+    positive, first = np.unique(anchor[order], return_index=True)
+    chosen = face[order][first]
     counted[positive] = True
-    return Targets(positive, boxes_F4[face], landmarks_F52[face], counted)
+    return Targets(positive, boxes_F4[chosen], landmarks_F52[chosen], counted)
 
 
-def _cost(grid: AnchorGrid, boxes_F4: NDArray[np.float32]) -> NDArray[np.float32]:
-    """How far each anchor is from answering for each face, (F, A); infinite where it does not."""
+def _candidates(
+    height: int, width: int, boxes_F4: NDArray[np.float32]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Faces and the anchors that could answer for them, pairwise, and how far they are from it.
+
+    Level by level and axis by axis, as a table of all faces and anchors would be nearly empty.
+    """
     extent = np.maximum(boxes_F4[:, 2:] - boxes_F4[:, :2], 1e-3)
-    side = np.clip(np.sqrt(extent.prod(axis=1)), grid.sides.min(), grid.sides.max())
-    fits_FA = np.abs(np.log2(side[:, None] / grid.sides[None])) <= _MAX_OCTAVES
+    size = np.clip(np.sqrt(extent.prod(axis=1)), ANCHOR_SIDES_PX[0][0], ANCHOR_SIDES_PX[-1][-1])
     centre = (boxes_F4[:, :2] + boxes_F4[:, 2:]) / 2
-    distance_FA = np.abs(grid.centres[None] - centre[:, None]).max(axis=2)
-    radius_A = np.minimum(_RADIUS_STRIDES * grid.strides, 0.5 * grid.sides)
-    near_FA = (distance_FA <= radius_A[None]) & _inside(grid, boxes_F4)
-    nearest = np.where(fits_FA, distance_FA, np.inf).argmin(axis=1)
-    near_FA[np.arange(len(boxes_F4)), nearest] = True
-    return np.asarray(np.where(fits_FA & near_FA, distance_FA / side[:, None], np.inf), np.float32)
+    parts, start = [], 0
+    nearest, nearest_px = np.zeros(len(boxes_F4), np.int64), np.full(len(boxes_F4), np.inf)
+    for stride, sides in zip(STRIDES, ANCHOR_SIDES_PX, strict=True):
+        cells = np.array([width // stride, height // stride])
+        for place, side in enumerate(sides):
+            fit = np.flatnonzero(np.abs(np.log2(size / side)) <= _MAX_OCTAVES)
+            if len(fit):
+                radius = min(_RADIUS_STRIDES * stride, 0.5 * side)
+                (near_x, away_x), (near_y, away_y) = (
+                    _near(np.arange(cells[axis]) * stride, centre[fit, axis], boxes_F4[fit, axis::2], radius)
+                    for axis in (0, 1)
+                )
+                which, row, column = np.nonzero(near_y[:, :, None] & near_x[:, None, :])
+                away = np.maximum(away_x[which, column], away_y[which, row])
+                parts.append((fit[which], start + (row * cells[0] + column) * NUM_ANCHORS + place, away))
+                closest = away_y.argmin(axis=1) * cells[0] + away_x.argmin(axis=1)
+                closest_px = np.maximum(away_x.min(axis=1), away_y.min(axis=1))
+                closer = closest_px < nearest_px[fit]
+                nearest[fit[closer]] = start + closest[closer] * NUM_ANCHORS + place
+                nearest_px[fit[closer]] = closest_px[closer]
+        start += int(cells.prod()) * NUM_ANCHORS
+    parts.append((np.arange(len(boxes_F4)), nearest, nearest_px))
+    face, anchor, away = (np.concatenate(each) for each in zip(*parts, strict=True))
+    return face, anchor, away / size[face]
 
 
-def _inside(grid: AnchorGrid, boxes: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Whether each anchor's centre is inside each box, (F, A)."""
-    x, y = grid.centres[:, 0], grid.centres[:, 1]
-    left, top, right, bottom = (boxes[:, column, None] for column in range(4))
-    return np.asarray((x >= left) & (x <= right) & (y >= top) & (y <= bottom), np.bool_)
+def _near(
+    cells: NDArray[np.int64], centre_F: NDArray[np.float32], bounds_F2: NDArray[np.float32], radius: float
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Along one axis: which cells are near each face's centre and within its bounds, and how far off, (F, cells)."""
+    away = np.abs(cells - centre_F[:, None])
+    within = (cells >= bounds_F2[:, :1]) & (cells <= bounds_F2[:, 1:])
+    return np.asarray((away <= radius) & within, np.bool_), np.asarray(away, np.float64)
+
+
+def _outside(grid: AnchorGrid, boxes: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Whether each anchor's centre is in none of the boxes, (A,)."""
+    outside = np.ones(len(grid.sides), np.bool_)
+    x, y = grid.centres.T
+    for left, top, right, bottom in boxes:
+        outside &= (x < left) | (y < top) | (x > right) | (y > bottom)
+    return outside

@@ -23,6 +23,19 @@ def test_round_trip(tmp_path: Path) -> None:
         assert all(torch.equal(one, other) for one, other in zip(loaded(images), network(images), strict=True))
 
 
+def test_before_towers(tmp_path: Path) -> None:
+    """A checkpoint from before the landmarks had blocks of their own loads, and answers as it did."""
+    network = tiny_detector()
+    save_detector(tmp_path / "ema", network, OperatingPoint())
+    stored = json.loads((tmp_path / "ema" / "config.json").read_text())
+    for name in ("landmark_depth", "landmark_widths"):
+        del stored["network"][name]
+    (tmp_path / "ema" / "config.json").write_text(json.dumps(stored))
+    loaded, _ = load_detector(tmp_path / "ema")
+    assert loaded.config == network.config
+    assert "head.landmarks.weight" in loaded.state_dict()
+
+
 def test_half(tmp_path: Path) -> None:
     """A half-precision checkpoint is half the size and loads as float32."""
     network = tiny_detector()

@@ -1,12 +1,16 @@
 """Tests of `model.training.detection.losses` and the objective made of them."""
 
+from dataclasses import replace
+from itertools import combinations
+
 import cv2
 import numpy as np
 import pytest
 import torch
 
-from model.training.detection.batches import BatchReader, draw_batch
+from model.training.detection.batches import BatchReader
 from model.training.detection.composites import Compositor
+from model.training.detection.drawing import Batch, draw_batch
 from model.training.detection.losses import box_iou, distance_iou, landmark_distance, quality_focal
 from model.training.detection.objective import detection_losses, weighted_sum
 from model.training.detection.recipe import CanvasConfig, DetectorLossWeights
@@ -14,7 +18,13 @@ from model.training.detection.targets import anchor_grid
 from tests.model.detector.networks import tiny_detector
 from tests.model.training.detection.data import heads
 
-CANVAS = CanvasConfig(side_px=96, batch=3, large_side_px=128, large_batch=2, large_every=3)
+CANVAS = CanvasConfig(side_px=96, batch=3, large_side_px=128, large_batch=2, large_every=3, views=1)
+
+
+def same(one: Batch, other: Batch) -> bool:
+    """Whether two batches are the same numbers."""
+    pairs = [(getattr(one, name), getattr(other, name)) for name in one.__slots__]
+    return all(a is None and b is None if a is None or b is None else torch.equal(a, b) for a, b in pairs)
 
 
 def test_quality_focal() -> None:
@@ -64,21 +74,42 @@ def test_batches() -> None:
     compositor = Compositor(heads(), 3)
     with BatchReader(compositor, CANVAS) as reader:
         for step in (0, 1, 2, 7):
-            one, other = reader.read(step), draw_batch(compositor, CANVAS, step)
-            assert all(torch.equal(getattr(one, name), getattr(other, name)) for name in one.__slots__)
+            one = reader.read(step)
+            assert same(one, draw_batch(compositor, CANVAS, step))
             assert one.images.shape == ((2, 3, 128, 128) if step == 2 else (3, 3, 96, 96))
             assert one.counted.shape == (len(one.images), len(anchor_grid(*one.images.shape[2:]).sides))
 
 
-def test_processes_draw_the_same_batches() -> None:
+def test_views_of_a_drawing() -> None:
+    """The steps of a drawing see the same canvases, each otherwise, and the next drawing has its own."""
+    compositor, config = Compositor(heads(), 3), replace(CANVAS, views=3)
+    with BatchReader(compositor, config) as reader:
+        batches = [reader.read(step) for step in range(9)]
+        again = [reader.read(step) for step in (4, 7, 1)]
+    for batch, step in zip(again, (4, 7, 1), strict=True):
+        assert same(batch, batches[step])
+        assert same(batch, draw_batch(compositor, config, step))
+    assert same(batches[3], draw_batch(compositor, CANVAS, 1))
+    assert batches[8].images.shape == (2, 3, 128, 128)
+    for first in (0, 3, 6):
+        seen = [batch.pixels() for batch in batches[first : first + 3]]
+        assert torch.equal(seen[0], batches[first].images.float())
+        assert not any(torch.equal(*pair) for pair in combinations(seen, 2))
+        for batch in batches[first : first + 3]:
+            assert torch.equal(batch.images, batches[first].images)
+            assert batch.counted[batch.image, batch.anchor].all()
+    assert not torch.equal(batches[0].images, batches[3].images)
+
+
+@pytest.mark.parametrize("views", [1, 2])
+def test_processes_draw_the_same_batches(views: int) -> None:
     """Batches that processes draw are those of one thread, whatever threads OpenCV had before they branched off."""
     cv2.setNumThreads(2)
     cv2.GaussianBlur(np.zeros((2000, 2000, 3), np.uint8), (0, 0), 3)
-    compositor = Compositor(heads(), 3)
-    with BatchReader(compositor, CANVAS, num_workers=2) as reader:
+    compositor, config = Compositor(heads(), 3), replace(CANVAS, views=views)
+    with BatchReader(compositor, config, num_workers=2) as reader:
         for step in (4, 5, 6, 2):
-            one, other = reader.read(step), draw_batch(compositor, CANVAS, step)
-            assert all(torch.equal(getattr(one, name), getattr(other, name)) for name in one.__slots__)
+            assert same(reader.read(step), draw_batch(compositor, config, step))
 
 
 def test_perfect_answers() -> None:
@@ -126,7 +157,7 @@ def test_learning() -> None:
 def test_no_face() -> None:
     """A batch without a face still has a finite loss that punishes false scores."""
     compositor = Compositor(heads(), 3)
-    steps = (draw_batch(compositor, CanvasConfig(96, 1, 96, 1, 0), step) for step in range(200))
+    steps = (draw_batch(compositor, CanvasConfig(96, 1, 96, 1, 0, 1), step) for step in range(200))
     batch = next(batch for batch in steps if len(batch.image) == 0)
     losses = detection_losses(tiny_detector().levels((batch.images.float() - 127.5) / 128), batch)
     assert losses["score"] > 0
