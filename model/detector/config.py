@@ -28,10 +28,14 @@ class DetectorConfig:
         depths: blocks of these stages, the one that halves the size included.
         neck_width: channels of all three levels after the neck, and of the head.
         head_depth: separable convolutions of the head, which all levels share.
+        level_norms: each level has batch norms of its own in the head whose convolutions it shares, since the levels'
+            features are spread unlike each other; without, as a description that lacks it means, one for all of them.
         landmark_depth: separable convolutions for the landmarks alone, on the neck's features, each level's its own,
             whose answer is added to that of the head's shared ones; 0, which a description that lacks it means, for
             none.
         landmark_widths: channels of these at strides 8, 16, 32; the coarse maps are small, so wide ones cost little.
+        landmark_finer: at strides 16 and 32 they see the features of the next finer stride, too, where a point's place
+            is known twice as finely.
     """
 
     stem_width: int = 16
@@ -39,8 +43,10 @@ class DetectorConfig:
     depths: tuple[int, int, int, int] = (2, 3, 5, 4)
     neck_width: int = 64
     head_depth: int = 3
+    level_norms: bool = False
     landmark_depth: int = 0
     landmark_widths: tuple[int, int, int] = (32, 128, 192)
+    landmark_finer: bool = False
 
     def __post_init__(self) -> None:
         sizes = (self.stem_width, *self.widths, *self.depths, self.neck_width, self.head_depth)

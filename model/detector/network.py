@@ -6,6 +6,7 @@ Shape suffixes: B batch; C channels; H, W height and width; A anchors, row by ro
 """
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +38,26 @@ class SeparableBlock(nn.Module):
         """Maps (B, C, H, W) to (B, width_out, H / stride, W / stride)."""
         mapped: Tensor = self.pointwise(self.depthwise(features_BCHW))
         return mapped + features_BCHW if self.shortcut else mapped
+
+
+class LevelBlock(nn.Module):
+    """A separable block with a shortcut whose convolutions serve all levels, and whose norms serve one each.
+
+    While it trains a norm sees one level at a time; in service one that is shared would know the levels' mean alone.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False)
+        self.depthwise_norms = nn.ModuleList(nn.BatchNorm2d(width) for _ in STRIDES)
+        self.pointwise = nn.Conv2d(width, width, 1, bias=False)
+        self.pointwise_norms = nn.ModuleList(nn.BatchNorm2d(width) for _ in STRIDES)
+
+    def forward(self, features_BCHW: Tensor, level: int) -> Tensor:
+        """Maps (B, C, H, W) of a level, 0 for the finest, to the same shape."""
+        seen = functional.relu(self.depthwise_norms[level](self.depthwise(features_BCHW)))
+        mapped = functional.relu(self.pointwise_norms[level](self.pointwise(seen)))
+        return features_BCHW + mapped
 
 
 class Backbone(nn.Module):
@@ -86,17 +107,29 @@ class Neck(nn.Module):
 class LandmarkHead(nn.Module):
     """What one level's own blocks add to its key points, from the neck's features and not those of the shared head."""
 
-    def __init__(self, width_in: int, width: int, depth: int) -> None:
+    def __init__(self, width_in: int, width: int, depth: int, finer: bool) -> None:
         super().__init__()
         blocks = [SeparableBlock(width_in, width, side=_LANDMARK_KERNEL)]
         blocks += [SeparableBlock(width, width, side=_LANDMARK_KERNEL) for _ in range(depth - 1)]
         self.tower = nn.Sequential(*blocks)
+        self.finer = _halved(width_in, width) if finer else None
         self.landmarks = _answer(width, NUM_ANCHORS * NUM_LANDMARKS * 2)
 
-    def forward(self, features_BCHW: Tensor) -> Tensor:
-        """Maps (B, C, H, W) to (B, 20, H, W)."""
-        answered: Tensor = self.landmarks(self.tower(features_BCHW))
+    def forward(self, features_BCHW: Tensor, finer_BCHW: Tensor | None) -> Tensor:
+        """Maps (B, C, H, W), and the next finer level's (B, C, 2 H, 2 W) where there is one, to (B, 20, H, W)."""
+        seen = self.tower[0](features_BCHW)
+        if self.finer is not None and finer_BCHW is not None:
+            seen = seen + self.finer(finer_BCHW)
+        answered: Tensor = self.landmarks(self.tower[1:](seen))
         return answered
+
+
+def _halved(width_in: int, width: int) -> nn.Sequential:
+    """A separable convolution of stride 2 that adds nothing at first, so that a trained head goes on as it was."""
+    norm = nn.BatchNorm2d(width)
+    nn.init.zeros_(norm.weight)
+    depthwise = _convolution(width_in, width_in, _LANDMARK_KERNEL, stride=2, groups=width_in)
+    return nn.Sequential(depthwise, nn.Conv2d(width_in, width, 1, bias=False), norm)
 
 
 class Head(nn.Module):
@@ -105,26 +138,34 @@ class Head(nn.Module):
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
         width = config.neck_width
-        self.tower = nn.Sequential(*(SeparableBlock(width, width) for _ in range(config.head_depth)))
+        self.level_norms = config.level_norms
+        blocks = (
+            LevelBlock(width) if config.level_norms else SeparableBlock(width, width) for _ in range(config.head_depth)
+        )
+        self.tower = nn.Sequential(*blocks)
         self.score = _answer(width, NUM_ANCHORS)
         self.box = _answer(width, NUM_ANCHORS * 4)
         nn.init.constant_(self.score.bias, math.log(_PRIOR / (1 - _PRIOR)))  # type: ignore[arg-type]  # it has one
         self.landmarks = _answer(width, NUM_ANCHORS * NUM_LANDMARKS * 2)
         self.landmark_heads = nn.ModuleList(
-            LandmarkHead(width, each, config.landmark_depth) for each in config.landmark_widths if config.landmark_depth
+            LandmarkHead(width, each, config.landmark_depth, config.landmark_finer and level > 0)
+            for level, each in enumerate(config.landmark_widths)
+            if config.landmark_depth
         )
 
-    def forward(self, features_BCHW: Tensor, level: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Maps (B, C, H, W) to score logits (B, A, 1), logarithms of box sides (B, A, 4), points (B, A, 10).
+    def forward(self, maps: list[Tensor], level: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Answers one level: score logits (B, A, 1), logarithms of box sides (B, A, 4), points (B, A, 10).
 
         Args:
-            features_BCHW: of one level.
+            maps: the neck's (B, C, H, W), finest first.
             level: which, 0 for the finest.
         """
-        features = self.tower(features_BCHW)
+        features = maps[level]
+        for block in self.tower:
+            features = block(features, level) if self.level_norms else block(features)
         landmarks = self.landmarks(features)
         if self.landmark_heads:
-            landmarks = landmarks + self.landmark_heads[level](features_BCHW)
+            landmarks = landmarks + self.landmark_heads[level](maps[level], maps[level - 1] if level else None)
         return (
             _by_anchor(self.score(features), 1),
             _by_anchor(self.box(features), 4),
@@ -166,8 +207,9 @@ class DetectorNetwork(nn.Module):
             and bottom, and key points (B, A, 10) from that centre, both in strides.
         """
         results = []
-        for level, (stride, features) in enumerate(zip(STRIDES, self.neck(self.backbone(images_BCHW)), strict=True)):
-            score, box, landmarks = self.head(features, level)
+        maps = self.neck(self.backbone(images_BCHW))
+        for level, stride in enumerate(STRIDES):
+            score, box, landmarks = self.head(maps, level)
             half: Tensor = getattr(self, f"half_side_{stride}")
             sides = box.clamp(-_MAX_LOG_SIZE, _MAX_LOG_SIZE).exp()
             scaled = [(each.unflatten(1, (-1, NUM_ANCHORS)) * half).flatten(1, 2) for each in (sides, landmarks)]
@@ -178,3 +220,22 @@ class DetectorNetwork(nn.Module):
         """The nine outputs of an SCRFD graph: scores (0 to 1) of strides 8, 16, 32, then boxes, then key points."""
         score, box, landmarks = zip(*self.levels(images_BCHW), strict=True)
         return (*(each.sigmoid() for each in score), *box, *landmarks)
+
+
+def with_level_norms(network: DetectorNetwork) -> DetectorNetwork:
+    """The same network with a head whose norms serve one level each; they start as the one that served all levels."""
+    if network.config.level_norms:
+        return network
+    split = DetectorNetwork(replace(network.config, level_norms=True))
+    taken = {}
+    for name, value in network.state_dict().items():
+        parts = name.split(".")
+        if parts[:2] != ["head", "tower"]:
+            taken[name] = value
+        elif parts[4] == "0":  # a convolution
+            taken[".".join([*parts[:4], *parts[5:]])] = value
+        else:
+            for level in range(len(STRIDES)):
+                taken[".".join([*parts[:3], f"{parts[3]}_norms", str(level), *parts[5:]])] = value.clone()
+    split.load_state_dict(taken)
+    return split.train(network.training)

@@ -135,8 +135,9 @@ class Augmentation:
         resolution = int(draw.one(few, side * 3 // 4 + 1))  # one for the batch: a resize each would be a loop
         x = x.clone()
         coarse = draw.chosen(self.config.low_resolution)
-        small = F.interpolate(x[coarse], (resolution, resolution), mode="bilinear", antialias=True)
-        x[coarse] = F.interpolate(small, (side, side), mode="bilinear")
+        if len(coarse):  # CUDA's antialiased resizing fails on no images at all
+            small = F.interpolate(x[coarse], (resolution, resolution), mode="bilinear", antialias=True)
+            x[coarse] = F.interpolate(small, (side, side), mode="bilinear")
         blurred, passes = draw.chosen(self.config.blur), int(draw.one(1, self.config.blur_passes + 1))
         soft = x[blurred]
         for _ in range(passes):

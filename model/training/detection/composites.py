@@ -26,14 +26,15 @@ _MIN_FACE_PX: Final = 10.0
 _MIN_SOURCE_SCORE: Final = 0.8  # a pasted face is one that the labelling detector was sure of
 # Of canvases without a face: noise all over, a part of a photograph beside its faces, a small part of a room.
 _ONLY_NOISE: Final = 0.08
-_BESIDE_FACES: Final = 0.15
+_BESIDE_FACES: Final = 0.05
 _ZOOMED_ROOM: Final = 0.25
 _ROOM_ZOOMS: Final = (2.5, 8.0)
 # Decoys: how many at most beside faces and alone, and which are noise.
 _MAX_DECOYS: Final = 4
-_MAX_DECOYS_ALONE: Final = 8
+_MAX_DECOYS_ALONE: Final = 6
 _NOISE_DECOY: Final = 0.12
-_DECOY_SOURCES: Final = (0.6, 0.2, 0.2)  # photographs, crops, rooms
+# Photographs, crops, rooms. Few photographs: small faces in their background have no label.
+_DECOY_SOURCES: Final = (0.3, 0.2, 0.5)
 _COVER_CHANCE: Final = 0.08
 _MIN_COVERED_PX: Final = 32.0
 _TRIES: Final = 8

@@ -6,14 +6,19 @@ Holds the order of things. Never holds a loss, a schedule or a file format. A st
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import torch
 from torch import Tensor
 
+from model.detector.checkpoint import OperatingPoint, save_detector
+from model.detector.network import DetectorNetwork
+from model.training.batch_norm import with_precise_statistics
 from model.training.detection.batches import BatchReader
 from model.training.detection.composites import Compositor
+from model.training.detection.drawing import draw_batch
 from model.training.detection.objective import detection_losses, weighted_sum
 from model.training.detection.recipe import DetectorRecipe
 from model.training.detection.scenes import Scene
@@ -23,6 +28,7 @@ from model.training.interruption import stopping
 from model.training.logbook import Logbook
 from model.training.run_folder import EMA
 from model.training.schedule import learning_rate
+from model.training.seeds import STATISTICS, seed_of
 
 Levels = Callable[[Tensor], list[tuple[Tensor, Tensor, Tensor]]]
 _MEAN, _STD = 127.5, 128.0  # SCRFD's, and the pack's defaults
@@ -51,7 +57,7 @@ class DetectorTraining:
         for group in state.optimizer.param_groups:
             group["lr"] = rate
         batch = self._reader.read(state.step).to(self._device)
-        losses = detection_losses(self.levels(batch.pixels().sub_(_MEAN).div_(_STD)), batch)
+        losses = detection_losses(self.levels(normalised(batch.pixels())), batch)
         total = weighted_sum(losses, recipe.losses)
         state.optimizer.zero_grad(set_to_none=True)
         total.backward()
@@ -90,8 +96,25 @@ def run_training(
         logbook.say(f"detector: {count:,} parameters, {len(scenes):,} scenes, on {device}, from step {state.step}")
         _run(DetectorTraining(recipe, reader, state, device), out, logbook, stopped)
         done = state.step >= recipe.total_steps
+        if done and recipe.statistics_batches and not recipe.trained:
+            save_detector(out / EMA, _shipped(recipe, scenes, state, device), OperatingPoint())
         logbook.say(f"{'done' if done else 'stopped'} at step {state.step}: {out / EMA}")
     return done
+
+
+def _shipped(
+    recipe: DetectorRecipe, scenes: tuple[Scene, ...], state: DetectorState, device: torch.device
+) -> DetectorNetwork:
+    """The averaged network with batch norm statistics of its own, from drawings that no step saw."""
+    compositor = Compositor(scenes, seed_of(recipe.seed, STATISTICS))
+    config = replace(recipe.canvas, views=1)
+    batches = (draw_batch(compositor, config, number).to(device) for number in range(recipe.statistics_batches))
+    return with_precise_statistics(state.average.network, (normalised(batch.pixels()) for batch in batches))
+
+
+def normalised(levels_BCHW: Tensor) -> Tensor:
+    """Levels 0 to 255 as the network takes them; written over."""
+    return levels_BCHW.sub_(_MEAN).div_(_STD)
 
 
 def _num_workers(recipe: DetectorRecipe, device: torch.device) -> int:

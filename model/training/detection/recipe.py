@@ -48,6 +48,10 @@ class DetectorLossWeights:
     landmarks: float = 10.0
 
 
+def _network() -> DetectorConfig:
+    return DetectorConfig(level_norms=True, landmark_depth=3, landmark_finer=True)
+
+
 @dataclass(frozen=True, slots=True)
 class DetectorRecipe:
     """A detector's training.
@@ -56,6 +60,8 @@ class DetectorRecipe:
         network: what is trained.
         canvas: sizes of the batches.
         losses: the losses' weights.
+        trained: modules that learn, by the beginning of a parameter's name, e.g. `head`; the rest and all running
+            statistics stay as they are. Everything learns where none is named.
         seed: of everything random.
         total_steps: the cosine ends here.
         warmup_steps: of the learning rate.
@@ -65,6 +71,8 @@ class DetectorRecipe:
         max_grad_norm: larger gradients are scaled down to it.
         ema_decay: of the averaged weights, an update.
         ema_every: steps between two updates of them.
+        statistics_batches: batches from which the averaged network's batch norm statistics are made at the end, where
+            all of it learns; 0 leaves them averaged.
         device: `auto` takes CUDA where there is one.
         num_threads: torch's on the CPU; 0 leaves them as they are.
         num_workers: processes that draw canvases ahead; 0 for one thread, which is enough where a CPU trains; -1 takes
@@ -73,9 +81,12 @@ class DetectorRecipe:
         log_every: steps between log rows.
     """
 
-    network: DetectorConfig = field(default_factory=lambda: DetectorConfig(landmark_depth=3))
+    network: DetectorConfig = field(
+        default_factory=lambda: DetectorConfig(level_norms=True, landmark_depth=3, landmark_finer=True)
+    )
     canvas: CanvasConfig = field(default_factory=lambda: CanvasConfig(views=4))
     losses: DetectorLossWeights = field(default_factory=DetectorLossWeights)
+    trained: tuple[str, ...] = ()
     seed: int = 11
     total_steps: int = 30000
     warmup_steps: int = 500
@@ -85,6 +96,7 @@ class DetectorRecipe:
     max_grad_norm: float = 10.0
     ema_decay: float = 0.998
     ema_every: int = 4
+    statistics_batches: int = 30
     device: Literal["auto", "cpu", "cuda"] = "auto"
     num_threads: int = 0
     num_workers: int = -1
@@ -93,4 +105,6 @@ class DetectorRecipe:
 
 
 # What may change when a training is resumed: none of it changes what a step computes, but for the schedule's length.
-CHANGEABLE: Final = frozenset({"total_steps", "device", "num_threads", "num_workers", "save_every", "log_every"})
+CHANGEABLE: Final = frozenset(
+    {"total_steps", "statistics_batches", "device", "num_threads", "num_workers", "save_every", "log_every"}
+)

@@ -13,6 +13,7 @@ TINY: Final = DetectorConfig(stem_width=4, widths=(8, 8, 12, 16), depths=(1, 1, 
 
 
 OWN_LANDMARKS: Final = replace(TINY, landmark_depth=2, landmark_widths=(8, 12, 16))
+WHOLE: Final = replace(OWN_LANDMARKS, level_norms=True, landmark_finer=True)  # all that a recipe's detector has
 
 
 def tiny_detector(seed: int = 0, config: DetectorConfig = TINY) -> DetectorNetwork:

@@ -1,12 +1,16 @@
 """Tests of `model.detector.network`."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from torch import nn
 
 from model.detector.config import ANCHOR_SIDES_PX, NUM_ANCHORS, STRIDES, DetectorConfig
-from model.detector.network import DetectorNetwork
+from model.detector.network import DetectorNetwork, with_level_norms
+from model.training.batch_norm import with_precise_statistics
 from model.training.detection.recipe import DetectorRecipe
-from tests.model.detector.networks import OWN_LANDMARKS, TINY, tiny_detector
+from tests.model.detector.networks import OWN_LANDMARKS, TINY, WHOLE, tiny_detector
 
 
 @pytest.mark.parametrize(("batch", "height", "width"), [(1, 64, 64), (2, 96, 160)])
@@ -73,10 +77,51 @@ def test_landmark_blocks() -> None:
     assert changed == [False] * 7 + [True, False]
 
 
-@pytest.mark.parametrize("config", [TINY, OWN_LANDMARKS])
+@pytest.mark.parametrize("config", [TINY, OWN_LANDMARKS, WHOLE])
 def test_gradients(config: DetectorConfig) -> None:
     """Every parameter takes part in the answer."""
     torch.manual_seed(0)
     network = DetectorNetwork(config).train()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)  # what begins as nothing gives its convolution no gradient yet
     sum(output.square().sum() for output in network(torch.randn(2, 3, 64, 64))).backward()
     assert all(value.grad is not None and value.grad.abs().sum() > 0 for value in network.parameters())
+
+
+def _mismatch(network: DetectorNetwork) -> float:
+    """How far scores in service are from those in training on a batch whose statistics the norms have."""
+    images = torch.randn(8, 3, 256, 256, generator=torch.Generator().manual_seed(2))
+    served = with_precise_statistics(network, [images])
+    with torch.no_grad():
+        trained = network.train().levels(images)
+        found = served.levels(images)
+    return max(float((one[0] - other[0]).abs().max()) for one, other in zip(trained, found, strict=True))
+
+
+def test_norms_know_their_level() -> None:
+    """In service a head with norms of each level answers as in training; one norm for all levels is off on each."""
+    assert _mismatch(tiny_detector(config=WHOLE)) < 0.1 * _mismatch(tiny_detector(config=OWN_LANDMARKS))
+
+
+@pytest.mark.parametrize("config", [TINY, OWN_LANDMARKS])
+def test_splitting_norms_changes_no_answer(config: DetectorConfig) -> None:
+    """Split into one a level, the norms answer as the one that served all; splitting again does nothing."""
+    network, images = tiny_detector(config=config), torch.randn(2, 3, 96, 64)
+    split = with_level_norms(network)
+    with torch.no_grad():
+        for before, after in zip(network(images), split(images), strict=True):
+            torch.testing.assert_close(after, before)
+    assert split.config == replace(config, level_norms=True)
+    assert with_level_norms(split) is split
+
+
+def test_finer_features_add_nothing_at_first() -> None:
+    """A detector that takes over another's weights, and sees finer features, begins where that one ended."""
+    torch.manual_seed(1)
+    before, after = DetectorNetwork(OWN_LANDMARKS).eval(), DetectorNetwork(replace(OWN_LANDMARKS, landmark_finer=True))
+    after.load_state_dict(after.state_dict() | before.state_dict())
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        for one, other in zip(before(images), after.eval()(images), strict=True):
+            torch.testing.assert_close(other, one)

@@ -1,6 +1,7 @@
 """Tests of model.training.augmentation."""
 
 from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 import torch
@@ -134,3 +135,21 @@ def test_blur_keeps_a_flat_picture() -> None:
     torch.testing.assert_close(
         blur(point)[0, 0, 1:4, 1:4], torch.tensor([1.0, 2, 1])[:, None] * torch.tensor([1.0, 2, 1]) / 16
     )
+
+
+def test_nothing_is_resized_where_no_crop_is_coarse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch of which the draw makes no crop coarse is not resized: a GPU refuses to resize no images at all."""
+    interpolate = torch.nn.functional.interpolate
+    sizes: list[int] = []
+
+    def counting(images: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
+        sizes.append(len(images))
+        return interpolate(images, *args, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "interpolate", counting)
+    images = _crops()
+    sizes.clear()
+    for position in range(4):
+        _augment(replace(NONE, low_resolution=0.3), images, position)
+    assert sizes
+    assert 0 not in sizes

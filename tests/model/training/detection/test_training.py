@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 import pytest
+import torch
 
-from model.checkpoint import CheckpointError
+from model.checkpoint import CheckpointError, load_tensors
 from model.detector.checkpoint import load_detector
 from model.training.dataset import DataError
 from model.training.detection.command import train_detector
@@ -106,3 +107,28 @@ def test_refusals(whole: Path, data: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="detection-train"):
         train_detector(tmp_path, tmp_path / "run", TINY, resume=False)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_part_learns_alone(whole: Path, data: Path, tmp_path: Path) -> None:
+    """Of a detector that is there the head alone learns: the rest stays, all running statistics too."""
+    alone = {**TINY, "trained": "head", "total_steps": "8"}
+    train_detector(data, tmp_path / "run", alone, resume=False, init=whole / "ema")
+    start, end = (load_tensors(out / "ema" / "weights.safetensors") for out in (whole, tmp_path / "run"))
+    changed = {name for name, value in start.items() if not torch.equal(value, end[name])}
+    assert changed
+    assert all(name.startswith("head.") for name in changed)
+    assert not any("running" in name or "num_batches" in name for name in changed)
+    with pytest.raises(CheckpointError, match="nothing named heads"):
+        train_detector(data, tmp_path / "other", {**alone, "trained": "heads"}, resume=False, init=whole / "ema")
+
+
+def test_a_detector_of_older_make_up_is_taken_over(data: Path, tmp_path: Path) -> None:
+    """One norm for all levels becomes one a level, landmarks' own blocks start anew; a wider one is refused."""
+    old = {**TINY, "total_steps": "2", "network.level_norms": "false", "network.landmark_depth": "0"}
+    train_detector(data, tmp_path / "old", old, resume=False)
+    train_detector(data, tmp_path / "new", {**TINY, "total_steps": "2"}, resume=False, init=tmp_path / "old" / "ema")
+    assert load_detector(tmp_path / "new" / "ema")[0].config.level_norms
+    with pytest.raises(CheckpointError, match="another make-up"):
+        train_detector(
+            data, tmp_path / "narrow", {**TINY, "network.neck_width": "4"}, resume=False, init=tmp_path / "old" / "ema"
+        )
