@@ -36,6 +36,8 @@ class DetectorConfig:
         landmark_widths: channels of these at strides 8, 16, 32; the coarse maps are small, so wide ones cost little.
         landmark_finer: at strides 16 and 32 they see the features of the next finer stride, too, where a point's place
             is known twice as finely.
+        small_shift: what the smallest anchors' score logits are lowered by in service, so that a score means as much
+            for the smallest faces as for others: patches of a dozen pixels are what is taken for a face where none is.
     """
 
     stem_width: int = 16
@@ -47,6 +49,7 @@ class DetectorConfig:
     landmark_depth: int = 0
     landmark_widths: tuple[int, int, int] = (32, 128, 192)
     landmark_finer: bool = False
+    small_shift: float = 0.0
 
     def __post_init__(self) -> None:
         sizes = (self.stem_width, *self.widths, *self.depths, self.neck_width, self.head_depth)

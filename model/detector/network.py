@@ -199,6 +199,10 @@ class DetectorNetwork(nn.Module):
         for stride, half in zip(STRIDES, halves, strict=True):
             self.register_buffer(f"half_side_{stride}", half, persistent=False)
 
+        lowered = torch.zeros(1, 1, NUM_ANCHORS, 1)
+        lowered[:, :, 0] = config.small_shift
+        self.register_buffer("lowered", lowered, persistent=False)
+
     def levels(self, images_BCHW: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Runs the network, finest level first.
 
@@ -219,7 +223,17 @@ class DetectorNetwork(nn.Module):
     def forward(self, images_BCHW: Tensor) -> tuple[Tensor, ...]:
         """The nine outputs of an SCRFD graph: scores (0 to 1) of strides 8, 16, 32, then boxes, then key points."""
         score, box, landmarks = zip(*self.levels(images_BCHW), strict=True)
+        if self.config.small_shift:
+            finest = score[0].unflatten(1, (-1, NUM_ANCHORS)) - self.lowered
+            score = (finest.flatten(1, 2), *score[1:])
         return (*(each.sigmoid() for each in score), *box, *landmarks)
+
+
+def with_small_shift(network: DetectorNetwork, small_shift: float) -> DetectorNetwork:
+    """The same network whose smallest anchors' scores are lowered so much in service."""
+    shifted = DetectorNetwork(replace(network.config, small_shift=small_shift))
+    shifted.load_state_dict(network.state_dict())
+    return shifted.train(network.training)
 
 
 def with_level_norms(network: DetectorNetwork) -> DetectorNetwork:

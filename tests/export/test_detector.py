@@ -1,5 +1,6 @@
 """Tests of `export.detector`."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -18,7 +19,7 @@ from model.runtime.detection import Detector
 from model.runtime.pack import DetectorPart, sha256_of
 from model.runtime.session import open_session
 from model.training.detection.torch_session import OUTPUT_NAMES, TorchSession
-from tests.model.detector.networks import OWN_LANDMARKS, tiny_detector
+from tests.model.detector.networks import WHOLE, tiny_detector
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,7 @@ def test_same_answers(exported: tuple[Path, DetectorPart], checkpoint: Path, ast
 
 def test_landmark_blocks(tmp_path: Path) -> None:
     """A detector whose landmarks have blocks of their own is exported by the same checks."""
-    save_detector(tmp_path / "ema", tiny_detector(config=OWN_LANDMARKS), OperatingPoint())
+    save_detector(tmp_path / "ema", tiny_detector(config=replace(WHOLE, small_shift=0.5)), OperatingPoint())
     export_detector(tmp_path / "ema", tmp_path / "detector.onnx")
     assert (tmp_path / "detector.onnx").exists()
 

@@ -88,7 +88,7 @@ class DetectorRecipe:
     losses: DetectorLossWeights = field(default_factory=DetectorLossWeights)
     trained: tuple[str, ...] = ()
     seed: int = 11
-    total_steps: int = 30000
+    total_steps: int = 20958
     warmup_steps: int = 500
     learning_rate: float = 3e-3
     final_share: float = 0.005

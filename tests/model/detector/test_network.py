@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from model.detector.config import ANCHOR_SIDES_PX, NUM_ANCHORS, STRIDES, DetectorConfig
-from model.detector.network import DetectorNetwork, with_level_norms
+from model.detector.network import DetectorNetwork, with_level_norms, with_small_shift
 from model.training.batch_norm import with_precise_statistics
 from model.training.detection.recipe import DetectorRecipe
 from tests.model.detector.networks import OWN_LANDMARKS, TINY, WHOLE, tiny_detector
@@ -125,3 +125,18 @@ def test_finer_features_add_nothing_at_first() -> None:
     with torch.no_grad():
         for one, other in zip(before(images), after.eval()(images), strict=True):
             torch.testing.assert_close(other, one)
+
+
+def test_the_smallest_anchors_are_judged_harder() -> None:
+    """In service the smallest anchors' logits are lower by the shift, and nothing else; in training none is."""
+    network, images = tiny_detector(config=WHOLE), torch.randn(1, 3, 64, 96)
+    shifted = with_small_shift(network, 0.75)
+    with torch.no_grad():
+        before, after = network(images), shifted(images)
+        for one, other in zip(network.levels(images), shifted.levels(images), strict=True):
+            torch.testing.assert_close(other, one, rtol=0, atol=0)
+    logits = [each[0].logit().view(-1, NUM_ANCHORS) for each in (before[0], after[0])]
+    torch.testing.assert_close(logits[1][:, 0], logits[0][:, 0] - 0.75, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(logits[1][:, 1], logits[0][:, 1], rtol=1e-4, atol=1e-4)
+    for one, other in zip(before[1:], after[1:], strict=True):
+        torch.testing.assert_close(other, one, rtol=0, atol=0)
