@@ -102,7 +102,7 @@ def test_an_export_that_fails_is_one_line(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Without a detector to export, the command ends with one line, and what was trained stays."""
-    wide = _tiny(NANO_STAGES[1])
+    wide = _tiny(next(stage for stage in NANO_STAGES if stage.name == "wide"))
     monkeypatch.setattr(reproduction, "compare", lambda *_: pytest.fail("there is no pack to compare"))
     with pytest.raises(click.ClickException, match="the export failed; what is trained stays"):
         reproduction.reproduce([replace(wide, name="nano")], data, tmp_path, 0.05, "nano")
