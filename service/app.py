@@ -6,9 +6,11 @@ is the same analysis without HTTP, for a command line. Never holds what a part d
 
 import asyncio
 import contextlib
+import os
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from fastapi import FastAPI
 from starlette.responses import FileResponse, HTMLResponse, Response
@@ -67,7 +69,7 @@ def create_app(settings: Settings, engine: Engine | None = None) -> FastAPI:
     engine = engine or _open(settings)
     metrics = Metrics()
     analyzer = Analyzer(engine, settings, metrics)
-    admission = Admission(settings.max_in_flight, analyzer.predicted_seconds, metrics)
+    admission = Admission(settings.max_in_flight, analyzer.predicted_seconds, metrics, analyzer.watchdog)
     pack = engine.pack
     labels = (pack.name, pack.version, pack.embedding_space or "", engine.device, pack.precision)
     metrics.model_info.labels(*labels).set(1)
@@ -108,6 +110,8 @@ def serve(settings: Settings, announce: Callable[[str], None] | None = None, eng
     make_server(app, app.state.parts, listener, announce, lambda: app.state.failure).run(sockets=[listener])
     if app.state.failure is not None:
         raise app.state.failure
+    if app.state.parts.admission.has_stalled:
+        _end_stalled()
 
 
 def open_analyzer(settings: Settings, engine: Engine | None = None) -> BlockingAnalyzer:
@@ -119,13 +123,21 @@ def open_analyzer(settings: Settings, engine: Engine | None = None) -> BlockingA
     Raises:
         StartupError: one line, if the pack or the device is not what it should be.
     """
-    return BlockingAnalyzer(Analyzer(engine or _open(settings), settings, Metrics()), settings)
+    analyzer = Analyzer(engine or _open(settings), settings, Metrics(), is_watched=False)  # a person watches it
+    return BlockingAnalyzer(analyzer, settings)
 
 
 def _open(settings: Settings) -> Engine:
     return open_engine(
         settings.pack, settings.device, settings.gpu_memory_mb, settings.detect_scales, settings.precision
     )
+
+
+def _end_stalled() -> NoReturn:
+    """Ends the process although a thread hangs, for which Python's own end would wait for ever."""
+    log_event("ended while a run hangs", level=40)
+    sys.stderr.flush()
+    os._exit(1)
 
 
 @contextlib.asynccontextmanager

@@ -46,6 +46,15 @@ class Metrics:
             "mien_batch_size", "Items in one run.", ["model"], buckets=_BATCHES, registry=registry
         )
         self.failed_runs = Counter("mien_failed_runs", "Runs that failed.", ["model"], registry=registry)
+        self.stalled_runs = Counter(
+            "mien_stalled_runs", "Runs that outlasted the watchdog.", ["model"], registry=registry
+        )
+        self.nonfinite = Counter(
+            "mien_nonfinite_answers",
+            "Items refused because the model answered NaN or infinity.",
+            ["model"],
+            registry=registry,
+        )
         self.dropped = Counter(
             "mien_dropped_items", "Items dropped before their run, by reason: cancelled, expired.", ["model", "reason"],
             registry=registry,
@@ -60,6 +69,9 @@ class Metrics:
         self.faces = Counter("mien_faces", "Faces answered.", registry=registry)
         self.rejected = Counter("mien_rejected", "Requests refused, by reason.", ["reason"], registry=registry)
         self.disconnects = Counter("mien_disconnects", "Callers that hung up before their answer.", registry=registry)
+        self.late_heads = Counter(
+            "mien_late_heads", "Connections closed because no request's head came in time.", registry=registry
+        )
         self.in_flight = Gauge("mien_images_in_flight", "Images admitted and not answered yet.", registry=registry)
         self.ready = Gauge("mien_ready", "1 while work is taken, else 0.", registry=registry)
         self.model_info = Gauge(

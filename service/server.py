@@ -2,28 +2,34 @@
 
 On SIGTERM or SIGINT: not ready at once; work is still taken for `drain_delay_seconds`, so that a balancer can look
 away; then new work is refused while accepted work is finished; then the socket is closed, and `Server.run` returns, so
-that the process ends with 0. Never ends while accepted work is unfinished, but for `drain_seconds` or a second SIGINT.
+that the process ends with 0. Connections that never ask are closed (see `service.heads`). Never ends while accepted
+work is unfinished, but for `drain_seconds` or a second SIGINT.
 """
 
 import asyncio
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import FrameType
-from typing import Final
+from typing import Final, cast
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from service.admission import State
 from service.errors import StartupError
+from service.heads import Connection, Heads
 from service.logs import log_event
 from service.parts import Parts
 from service.settings import Settings
 
 _BACKLOG: Final = 2048
+# Connections taken in one go. asyncio would take as many as wait; where descriptors run out, its loop goes on as often
+# again, with a line in the log and a timer each time.
+_ACCEPTED_AT_ONCE: Final = 1
 _POLL_SECONDS: Final = 0.05
+_SWEEP_TICKS: Final = 10  # of 0.1 seconds
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -63,7 +69,7 @@ def make_server(
         server_header=False,
         ws="none",
         lifespan="on",
-        backlog=_BACKLOG,
+        backlog=_ACCEPTED_AT_ONCE,
         timeout_graceful_shutdown=int(parts.settings.drain_seconds),
     )
     return Server(config, parts, _url(listener), announce, failure)
@@ -83,14 +89,20 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._parts, self._url, self._announce, self._failure = parts, url, announce, failure
         self._running_loop: asyncio.AbstractEventLoop | None = None
+        self._heads = Heads(parts.settings.head_seconds)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Notes the loop, which a signal's handler cannot ask for."""
         self._running_loop = asyncio.get_running_loop()
         await super().startup(sockets)
+        for listener in sockets or []:
+            listener.listen(_BACKLOG)  # asyncio has set the length of the kernel's queue to what it takes at once
 
     async def on_tick(self, counter: int) -> bool:
         """Announces readiness once; ends the main loop when told to stop, or when the start-up has failed."""
+        if counter % _SWEEP_TICKS == 0:
+            connections = cast("Iterable[Connection]", self.server_state.connections)  # no websockets: HTTP alone
+            self._parts.metrics.late_heads.inc(self._heads.sweep(connections))
         if self._announce is not None and self._parts.admission.ready:
             announce, self._announce = self._announce, None
             announce(self._url)

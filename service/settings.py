@@ -65,6 +65,15 @@ class Settings(BaseSettings):
         description="Scales at which the detector looks at an image: `1`, `1,0.5` (faces that fill the frame), "
         "`1,0.5,2` (and small faces on large images); default: the pack's.",
     )
+    head_seconds: float = Field(
+        default=10,
+        ge=1,
+        le=600,
+        description="How long a request's head may take to come; then the connection is closed.",
+    )
+    watchdog_seconds: float = Field(
+        default=60, ge=1, le=3600, description="A run of a graph that takes longer hangs: 503, and `/livez` says so."
+    )
     max_wait_ms: float = Field(
         default=0, ge=0, le=1000, description="How long a batch that is not full waits for company."
     )
