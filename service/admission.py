@@ -39,6 +39,7 @@ class Admission:
         metrics: where to count.
         watchdog: knows whether a run hangs; a service with such a run is not ready, and takes work only while another
             lane is left to do it.
+        others_ready: whether the other processes behind the port are ready, without which none says that it is.
     """
 
     def __init__(
@@ -47,7 +48,9 @@ class Admission:
         predicted_seconds: Callable[[], float],
         metrics: Metrics,
         watchdog: Watchdog | None = None,
+        others_ready: Callable[[], bool] = lambda: True,
     ) -> None:
+        self._others_ready = others_ready
         self._capacity, self._predicted_seconds, self._metrics = capacity, predicted_seconds, metrics
         self._watchdog = watchdog or Watchdog(None, 1, metrics)
         self._watchdog.subscribe(self.publish)
@@ -59,6 +62,11 @@ class Admission:
     @property
     def ready(self) -> bool:
         """Whether `/readyz` says so."""
+        return self.takes_work and self._others_ready()
+
+    @property
+    def takes_work(self) -> bool:
+        """Whether this process is as it should be, whatever the others are."""
         return self.state is State.READY and not self.has_stalled
 
     @property
@@ -79,8 +87,9 @@ class Admission:
         self.publish()
 
     def publish(self) -> None:
-        """Sets the metric of readiness to what holds now."""
+        """Sets the metrics of readiness to what holds now."""
         self._metrics.ready.set(self.ready)
+        self._metrics.workers.set(self.takes_work)
 
     def refusal(self) -> ServiceError | None:
         """Why no work is taken now; None where it is."""

@@ -25,7 +25,7 @@ from model.runtime.labels import ATTRIBUTES, EXPRESSIONS, GENDERS, RACES, TASKS,
 from model.runtime.pack import Alignment, AnalyzerPart, DetectorPart, Pack, Threshold, Verification
 from model.runtime.session import open_session
 
-Fault = Literal["failing", "nan", "short", "slow", "blind"]
+Fault = Literal["failing", "nan", "short", "slow", "hanging", "blind"]
 INPUT_PX: Final = 160
 SIDE_PX: Final = 32
 EMBEDDING_DIM: Final = 12
@@ -34,6 +34,7 @@ STRIDES: Final = (8, 16, 32)
 _SEED: Final = 7
 _WHITE: Final = 0.95  # a crop of this mean brightness or more shows the fault
 _SLOW_LOOPS: Final = 4000
+_ENDLESS_LOOPS: Final = 10**12
 _WIDTHS: Final[dict[Task, int | None]] = {
     "embedding": EMBEDDING_DIM,
     "age": None,
@@ -261,7 +262,7 @@ def _add_fault(graph: _Graph, fault: Fault | None) -> None:
     if fault == "short":
         graph.add("Compress", ["plain_grid", "dark"], "grid", axis=0)
         return
-    if fault in ("failing", "slow"):
+    if fault in ("failing", "slow", "hanging"):
         graph.add("Not", ["dark"], "bright")
         graph.add("Cast", ["bright"], "counts", to=TensorProto.INT64)
         graph.add("ReduceMax", ["counts"], "any", keepdims=0)
@@ -270,15 +271,15 @@ def _add_fault(graph: _Graph, fault: Fault | None) -> None:
         table = graph.constant("table", np.zeros((1,), np.float32))
         graph.add("Gather", [table, "any"], "looked_up")
         graph.add("Add", ["plain_grid", "looked_up"], "grid")
-    elif fault == "slow":
-        _add_loop(graph)
+    elif fault in ("slow", "hanging"):
+        _add_loop(graph, _SLOW_LOOPS if fault == "slow" else _ENDLESS_LOOPS)
     else:
         graph.add("Identity", ["plain_grid"], "grid")
 
 
-def _add_loop(graph: _Graph) -> None:
-    """Multiplies a matrix by itself, thousands of times, where a crop is white."""
-    graph.add("Mul", ["any", graph.constant("loops", np.int64(_SLOW_LOOPS))], "trips")
+def _add_loop(graph: _Graph, num_loops: int) -> None:
+    """Multiplies a matrix by itself, over and over, where a crop is white."""
+    graph.add("Mul", ["any", graph.constant("loops", np.int64(num_loops))], "trips")
     square = graph.constant("matrix", np.eye(192, dtype=np.float32))
     body = helper.make_graph(
         [

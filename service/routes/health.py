@@ -60,7 +60,8 @@ async def readyz(request: Request) -> Response:
     if admission.has_stalled:
         raise Stalled(REFUSAL)
     if not admission.ready:
-        starting = admission.state in (State.STARTING, State.FAILED)
+        # Ready itself, and not to be called so: another process behind the port still warms up.
+        starting = admission.state in (State.STARTING, State.FAILED, State.READY)
         raise Starting("The service is starting.") if starting else Draining("The service is stopping.")
     return Response(dump({"status": "ready"}), media_type=JSON_TYPE)
 

@@ -20,9 +20,14 @@ SCRIPT = """
 import resource, sys
 from service.app import serve
 from service.settings import read_settings
+from service.supervisor import supervise
 settings, engine = read_settings(), None
 {before}
-serve(settings, announce=lambda url: print(url, flush=True), engine=engine)
+announce = lambda url: print(url, flush=True)
+if settings.workers == 1:
+    serve(settings, announce, engine)
+else:
+    sys.exit(0 if supervise(settings, announce) else 1)
 """
 
 
