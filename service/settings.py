@@ -40,9 +40,7 @@ class Settings(BaseSettings):
     device: Literal["cpu", "cuda"] = Field(
         default="cpu", description="Where graphs run; a missing `cuda` stops start-up."
     )
-    workers: int = Field(
-        default=1, ge=1, le=256, description="Processes behind the port; on `cuda` at most one a GPU. See below."
-    )
+    workers: int = Field(default=1, ge=1, le=256, description="Processes behind the port; on `cuda` at most one a GPU.")
     precision: Literal["auto", "float32", "int8"] = Field(
         default="auto",
         description="Analyzers' own graphs or their int8 twins; `auto`: the better measured on this kind of processor.",

@@ -6,6 +6,7 @@ supervisor.
 """
 
 import os
+import shutil
 import signal
 import socket
 from dataclasses import dataclass
@@ -51,9 +52,13 @@ def run_worker(plan: Plan, failure: "Connection[str, str]") -> None:
         os.environ[VISIBLE] = plan.gpu
     share_metrics(plan.metrics_dir, str(plan.number))
     set_up_logs(plan.settings.log_level, worker=plan.number)
+    member = Membership(plan.roster, plan.number)
     try:
-        run_app(plan.settings, plan.listener, member=Membership(plan.roster, plan.number), is_late=plan.is_late)
+        run_app(plan.settings, plan.listener, member=member, is_late=plan.is_late)
     except StartupError as error:
         log_event("worker could not start", level=40, message=str(error))
         failure.send(str(error))
         raise SystemExit(1) from None
+    finally:
+        if member.is_orphan:  # nobody else is left to do it
+            shutil.rmtree(plan.metrics_dir, ignore_errors=True)

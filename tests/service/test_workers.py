@@ -150,12 +150,13 @@ def test_sigterm_under_load_loses_nothing(tiny_pack: Path, tmp_path: Path) -> No
 
 
 def test_workers_end_with_their_supervisor(tiny_pack: Path, tmp_path: Path) -> None:
-    """A supervisor that is killed takes its workers along, so that the port can be had again."""
+    """A supervisor that is killed takes its workers along: the port can be had again, and nothing stays in memory."""
     with workers(tiny_pack, tmp_path / "log") as service:
         assert post(service.url) == 200
         service.running.kill()
         wait_until(lambda: is_free(service.address[1]))
         wait_until(lambda: len(service.events("ends, since its supervisor has gone")) == 2)
+        wait_until(lambda: not list(Path("/dev/shm").glob(f"mien-metrics-{service.running.pid}-*")))
 
 
 @pytest.mark.parametrize(
