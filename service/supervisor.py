@@ -31,6 +31,7 @@ from service.worker import Plan, run_worker
 
 _MEMORY: Final = Path("/dev/shm")  # noqa: S108 - metrics of processes that run, in a folder of mode 700
 _POLL_SECONDS: Final = 0.1
+_METRICS_BYTES: Final = 4 * 65_536  # of a process: counters, histograms and two kinds of gauges
 _GRACE_SECONDS: Final = 10.0  # beyond the drain, for the end of threads
 _STEADY_SECONDS: Final = 60.0  # a worker that has lived as long starts anew at once, however often it did before
 _MOST_BACKOFF_SECONDS: Final = 30.0
@@ -64,7 +65,7 @@ def supervise(settings: Settings, announce: Callable[[str], None] | None = None)
         StartupError: one line, if the address, or a worker's pack or device, is not what it should be.
     """
     set_up_logs(settings.log_level)
-    with _metrics_dir() as folder, contextlib.closing(listen(settings)) as listener:
+    with _metrics_dir(settings.workers) as folder, contextlib.closing(listen(settings)) as listener:
         share_metrics(folder, "supervisor")
         return Supervisor(settings, listener, folder, announce).run()
 
@@ -213,15 +214,17 @@ def _named(code: int) -> str:
 
 
 @contextlib.contextmanager
-def _metrics_dir() -> Iterator[Path]:
+def _metrics_dir(num_workers: int) -> Iterator[Path]:
     """A folder that all processes count in, in memory where the machine has such a place; gone afterwards."""
-    parent = _MEMORY if os.access(_MEMORY, os.W_OK) else None
-    try:
-        folder = Path(tempfile.mkdtemp(prefix=f"mien-metrics-{os.getpid()}-", dir=parent))
-    except OSError as error:
-        reason = error.strerror or "no place for temporary files"
-        raise StartupError(f"several workers count in a shared folder, and none can be made: {reason}") from error
-    try:
+    parent = _MEMORY if os.access(_MEMORY, os.W_OK) else Path(tempfile.gettempdir())
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = Path(tempfile.mkdtemp(prefix=f"mien-metrics-{os.getpid()}-", dir=parent))
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            # The files are mapped: where one finds no room later, its process does not fail but dies.
+            room = folder / "room"
+            room.write_bytes(bytes(_METRICS_BYTES * num_workers))
+            room.unlink()
+        except OSError as error:
+            raise StartupError(f"workers count in {parent}, where there is no room: {error.strerror}") from error
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -180,6 +180,20 @@ def test_wrong_start_is_one_line(options: list[str], words: str) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_no_room_for_metrics_is_one_line() -> None:
+    """Where workers have no room to count in, the command ends with one clear line, and no worker dies of it later."""
+    script = (
+        f"{TWO_CORES}; import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0));"
+        "from service.cli import main; main(['serve', '--workers', '2', '--port', '0'])"
+    )
+    command = [sys.executable, "-c", script]
+    environ = {"PATH": "/usr/bin:/bin"}
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("Error: workers count in /")
+    assert "Traceback" not in done.stderr
+
+
 def test_not_ready_until_all_are_warm(tiny_pack: Path) -> None:
     """A warm worker answers work, and /readyz says 503 until every worker is warm."""
     roster = Roster(2)
