@@ -19,7 +19,6 @@ from typing import Final
 
 import click
 import numpy as np
-from bench import rate
 from numpy.typing import NDArray
 from photographs import six_faces
 from rich.console import Console
@@ -29,7 +28,7 @@ from rich.table import Table
 from model.runtime.detection import Detections
 from model.runtime.pack import DEFAULT_PACK
 from service.app import serve
-from service.client import HOST, Service, free_port, serving
+from service.client import HOST, free_port, serving
 from service.cores import usable_cores
 from service.engine import Outputs
 from service.onnx_engine import OnnxEngine, open_engine
@@ -89,10 +88,9 @@ def main(pack: str, num_workers: int, num_rounds: int, num_images: int, num_call
             _load(threads, service.port, data, each, num_callers)
         for _ in track(range(num_rounds), "rounds"):
             for num, service in services.items():
-                taken: list[float] = []
-                work = _timed(threads, service, data, each, num_callers, taken)
-                rates[num].append(rate(work, each * num_callers))
-                seconds[num] += taken
+                began = time.perf_counter()
+                seconds[num] += _load(threads, service.port, data, each, num_callers)
+                rates[num].append(each * num_callers / (time.perf_counter() - began))
     _show(rates, seconds, num_callers)
 
 
@@ -114,12 +112,6 @@ def _ask(port: int, data: bytes, num_images: int) -> list[float]:
                 raise click.ClickException(f"the service answered {answer.status}")
             seconds.append(time.perf_counter() - began)
     return seconds
-
-
-def _timed(
-    threads: ThreadPoolExecutor, service: Service, data: bytes, each: int, num_callers: int, taken: list[float]
-) -> Callable[[], None]:
-    return lambda: taken.extend(_load(threads, service.port, data, each, num_callers))
 
 
 def _show(rates: dict[int, list[float]], seconds: dict[int, list[float]], num_callers: int) -> None:
