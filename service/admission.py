@@ -13,8 +13,9 @@ from enum import Enum
 from types import TracebackType
 from typing import Final
 
-from service.errors import Draining, QueueFull, ServiceError, Starting
+from service.errors import Draining, QueueFull, ServiceError, Stalled, Starting
 from service.metrics import Metrics
+from service.watchdog import REFUSAL, Watchdog
 
 _MAX_RETRY_SECONDS: Final = 60
 
@@ -36,10 +37,23 @@ class Admission:
         capacity: images in flight at most.
         predicted_seconds: how long work that comes now would wait; `Retry-After` is made from it.
         metrics: where to count.
+        watchdog: knows whether a run hangs; a service with such a run is not ready, and takes work only while another
+            lane is left to do it.
+        others_ready: whether the other processes behind the port are ready, without which none says that it is.
     """
 
-    def __init__(self, capacity: int, predicted_seconds: Callable[[], float], metrics: Metrics) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        predicted_seconds: Callable[[], float],
+        metrics: Metrics,
+        watchdog: Watchdog | None = None,
+        others_ready: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._others_ready = others_ready
         self._capacity, self._predicted_seconds, self._metrics = capacity, predicted_seconds, metrics
+        self._watchdog = watchdog or Watchdog(None, 1, metrics)
+        self._watchdog.subscribe(self.publish)
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -48,7 +62,17 @@ class Admission:
     @property
     def ready(self) -> bool:
         """Whether `/readyz` says so."""
-        return self.state is State.READY
+        return self.takes_work and self._others_ready()
+
+    @property
+    def takes_work(self) -> bool:
+        """Whether this process is as it should be, whatever the others are."""
+        return self.state is State.READY and not self.has_stalled
+
+    @property
+    def has_stalled(self) -> bool:
+        """Whether a run of the model hangs, so that the process must be restarted."""
+        return self._watchdog.has_stalled
 
     @property
     def in_flight(self) -> int:
@@ -60,7 +84,12 @@ class Admission:
         if state is State.READY and self.state is not State.STARTING:
             return
         self.state = state
+        self.publish()
+
+    def publish(self) -> None:
+        """Sets the metrics of readiness to what holds now."""
         self._metrics.ready.set(self.ready)
+        self._metrics.workers.set(self.takes_work)
 
     def refusal(self) -> ServiceError | None:
         """Why no work is taken now; None where it is."""
@@ -68,6 +97,8 @@ class Admission:
             return Starting("The service is starting and takes no work yet.")
         if self.state is State.DRAINING:
             return Draining("The service is stopping and takes no further work.")
+        if self._watchdog.is_blocked:
+            return Stalled(REFUSAL)
         return None
 
     def admit(self) -> "Ticket":
@@ -76,6 +107,7 @@ class Admission:
         Raises:
             Starting: if the service is not ready yet.
             Draining: if it is stopping.
+            Stalled: if runs that hang hold every lane.
             QueueFull: if as many images are in flight as may be.
         """
         refusal = self.refusal()

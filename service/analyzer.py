@@ -27,6 +27,7 @@ from service.logs import log_event
 from service.metrics import Metrics
 from service.preparation import Cut, Preparation, choose
 from service.settings import Settings
+from service.watchdog import Watchdog
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -47,12 +48,22 @@ class _Sought:
 
 
 class Analyzer:
-    """Answers for one engine. Belongs to one event loop; `start` it there, and `close` it there."""
+    """Answers for one engine. Belongs to one event loop; `start` it there, and `close` it there.
 
-    def __init__(self, engine: Engine, settings: Settings, metrics: Metrics) -> None:
+    Args:
+        engine: what runs the graphs.
+        settings: what the operator chose.
+        metrics: where to count.
+        is_watched: whether runs that outlast `watchdog_seconds` are given up on.
+    """
+
+    def __init__(self, engine: Engine, settings: Settings, metrics: Metrics, *, is_watched: bool = True) -> None:
         self._engine, self._settings, self._metrics = engine, settings, metrics
         self._lanes = Lanes(settings.num_lanes, "model")
-        self._decode_lanes = Lanes(settings.num_decode_lanes, "decode")
+        self._decode_lanes = Lanes(
+            settings.num_decode_lanes, "decode", lambda: metrics.dropped.labels("decode", "cancelled").inc()
+        )
+        self.watchdog = Watchdog(settings.watchdog_seconds if is_watched else None, self._lanes.num, metrics)
         self._preparation = Preparation(engine.pack, settings.max_pixels)
         gpu = settings.device == "cuda"
         wait = settings.max_wait_ms / 1000
@@ -65,6 +76,7 @@ class Analyzer:
             max_batch=self._max_detection_batch,
             max_wait_seconds=wait if gpu else 0,
             metrics=metrics,
+            watchdog=self.watchdog,
         )
         self._analyzers: list[Batcher[NDArray[np.uint8], Row]] = [
             Batcher(
@@ -74,6 +86,7 @@ class Analyzer:
                 max_batch=self._max_batch,
                 max_wait_seconds=wait,
                 metrics=metrics,
+                watchdog=self.watchdog,
             )
             for index in range(len(engine.pack.analyzers))
         ]
@@ -113,7 +126,7 @@ class Analyzer:
         await self._detector.close()
         for queue in self._analyzers:
             await queue.close()
-        self._lanes.close()
+        self._lanes.close(wait=not self.watchdog.has_stalled)  # a run that hangs would hold up everybody's end
         self._decode_lanes.close()
 
     async def blocking(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -210,13 +223,13 @@ class Analyzer:
         timings.infer = max((answer.run_seconds for answer in answers), default=0.0)
         return rows
 
-    def _run_detector(self, items: Sequence[_Sought]) -> Sequence[Detections]:
+    def _run_detector(self, items: Sequence[_Sought]) -> Sequence[Detections | ServiceError]:
         # One run serves askers of different scores: suppression never lets a lower score drop a higher one, so faces
         # over an asker's own score are the same whatever the lowest was.
         lowest = min(item.min_score for item in items)
         found = self._engine.detect([item.pixels for item in items], lowest)
         self._metrics.views.inc(sum(each.num_views for each in found))
-        return found
+        return [each if each.is_finite else self._not_finite("detector", "an image") for each in found]
 
     def _run_analyzer(self, index: int, crops: Sequence[NDArray[np.uint8]]) -> Sequence[Row | ServiceError]:
         outputs = self._engine.analyze(index, np.stack(crops))
@@ -224,7 +237,12 @@ class Analyzer:
         if set(lengths.values()) != {len(crops)}:
             raise RuntimeError(f"outputs of {lengths} rows to {len(crops)} crops")
         rows = [{task: values[number] for task, values in outputs.items()} for number in range(len(crops))]
-        return [row if _finite(row) else Internal("The model gave no finite answer for a face.") for row in rows]
+        return [row if _finite(row) else self._not_finite(f"analyzer-{index}", "a face") for row in rows]
+
+    def _not_finite(self, model: str, what: str) -> Internal:
+        self._metrics.nonfinite.labels(model).inc()
+        log_event("answer that is not finite", level=40, model=model)
+        return Internal(f"The model gave no finite answer for {what}.")
 
 
 async def together(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:

@@ -6,9 +6,12 @@ is the same analysis without HTTP, for a command line. Never holds what a part d
 
 import asyncio
 import contextlib
+import os
+import socket
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from fastapi import FastAPI
 from starlette.responses import FileResponse, HTMLResponse, Response
@@ -26,6 +29,7 @@ from service.metrics import Metrics
 from service.onnx_engine import open_engine
 from service.parts import Parts
 from service.problems import handle_problems
+from service.roster import Membership
 from service.routes import analyze, health, search, verify
 from service.schemas import reference_schemas
 from service.server import listen, make_server
@@ -50,12 +54,16 @@ _DOCS: Final = f"""<!doctype html>
 """
 
 
-def create_app(settings: Settings, engine: Engine | None = None) -> FastAPI:
+def create_app(
+    settings: Settings, engine: Engine | None = None, *, member: Membership | None = None, is_late: bool = False
+) -> FastAPI:
     """Wires the service.
 
     Args:
         settings: what the operator chose.
         engine: what runs the graphs; by default the pack that the settings name, by onnxruntime.
+        member: this process's place among several behind one port; None where it is the only one.
+        is_late: whether the lifespan begins only when the engine is warm, so that nobody is let in before.
 
     Returns:
         An ASGI app. Its lifespan warms the engine up while `/readyz` says 503; `app.state.parts` are its parts, and
@@ -67,7 +75,13 @@ def create_app(settings: Settings, engine: Engine | None = None) -> FastAPI:
     engine = engine or _open(settings)
     metrics = Metrics()
     analyzer = Analyzer(engine, settings, metrics)
-    admission = Admission(settings.max_in_flight, analyzer.predicted_seconds, metrics)
+    admission = Admission(
+        settings.max_in_flight,
+        analyzer.predicted_seconds,
+        metrics,
+        analyzer.watchdog,
+        lambda: member is None or member.is_group_ready,
+    )
     pack = engine.pack
     labels = (pack.name, pack.version, pack.embedding_space or "", engine.device, pack.precision)
     metrics.model_info.labels(*labels).set(1)
@@ -81,7 +95,7 @@ def create_app(settings: Settings, engine: Engine | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.parts = Parts(settings, analyzer, admission, metrics, engine.device)
-    app.state.failure = None
+    app.state.failure, app.state.is_late = None, is_late
     for routes in (analyze, verify, search, health):
         app.include_router(routes.router)
     _add_pages(app)
@@ -104,10 +118,28 @@ def serve(settings: Settings, announce: Callable[[str], None] | None = None, eng
     """
     set_up_logs(settings.log_level)
     app = create_app(settings, engine)
-    listener = listen(settings)
-    make_server(app, app.state.parts, listener, announce, lambda: app.state.failure).run(sockets=[listener])
+    _run(app, listen(settings), announce)
+
+
+def run_app(settings: Settings, listener: socket.socket, *, member: Membership, is_late: bool) -> None:
+    """As `serve`, for one process of several that share a socket; see `create_app` for what it is told.
+
+    Raises:
+        StartupError: one line, if the pack or the device is not what it should be.
+    """
+    app = create_app(settings, member=member, is_late=is_late)
+    _run(app, listener, None, member)
+
+
+def _run(
+    app: FastAPI, listener: socket.socket, announce: Callable[[str], None] | None, member: Membership | None = None
+) -> None:
+    server = make_server(app, app.state.parts, listener, announce, lambda: app.state.failure, member)
+    server.run(sockets=[listener])
     if app.state.failure is not None:
         raise app.state.failure
+    if app.state.parts.admission.has_stalled:
+        _end_stalled()
 
 
 def open_analyzer(settings: Settings, engine: Engine | None = None) -> BlockingAnalyzer:
@@ -119,7 +151,8 @@ def open_analyzer(settings: Settings, engine: Engine | None = None) -> BlockingA
     Raises:
         StartupError: one line, if the pack or the device is not what it should be.
     """
-    return BlockingAnalyzer(Analyzer(engine or _open(settings), settings, Metrics()), settings)
+    analyzer = Analyzer(engine or _open(settings), settings, Metrics(), is_watched=False)  # a person watches it
+    return BlockingAnalyzer(analyzer, settings)
 
 
 def _open(settings: Settings) -> Engine:
@@ -128,10 +161,19 @@ def _open(settings: Settings) -> Engine:
     )
 
 
+def _end_stalled() -> NoReturn:
+    """Ends the process although a thread hangs, for which Python's own end would wait for ever."""
+    log_event("ended while a run hangs", level=40)
+    sys.stderr.flush()
+    os._exit(1)
+
+
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     parts: Parts = app.state.parts
     warming = asyncio.create_task(_warm_up(app, parts))
+    if app.state.is_late:
+        await asyncio.wait({warming})
     try:
         yield
     finally:

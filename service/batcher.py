@@ -4,7 +4,7 @@ Data flow: `ask` puts an item in the queue -> the dispatcher takes a free lane, 
 meanwhile -> the batch runs in the lane -> each answer goes to its asker. So a batch is what queued while the last ran.
 Errors, by step: a hopeless deadline is refused at `ask` (503); cancelled and expired items (504) are dropped before
 stacking; a failed or short run fails its own items alone (500). Never waits for company unless told to, never lets a
-full batch wait, and never stops: the dispatcher outlives any failure.
+full batch wait, and never stops: the dispatcher outlives any failure, and a run that hangs (see `service.watchdog`).
 """
 
 import asyncio
@@ -16,10 +16,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from service.errors import DeadlinePassed, Draining, Internal, ServiceError, WouldMissDeadline
+from service.errors import DeadlinePassed, Draining, Internal, ServiceError, Stalled, WouldMissDeadline
 from service.lanes import Lanes
 from service.logs import log_event
 from service.metrics import Metrics
+from service.watchdog import REFUSAL, Watchdog
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -54,6 +55,7 @@ class Batcher(Generic[Item, Answer]):
         max_batch: items in one run at most.
         max_wait_seconds: how long a batch that is not full waits for company.
         metrics: where to count.
+        watchdog: gives up on runs that hang; by default none is given up on.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Batcher(Generic[Item, Answer]):
         max_batch: int,
         max_wait_seconds: float,
         metrics: Metrics,
+        watchdog: Watchdog | None = None,
     ) -> None:
         self._name, self._run, self._lanes = name, run, lanes
         self._max_batch, self._max_wait_seconds, self._metrics = max_batch, max_wait_seconds, metrics
@@ -74,6 +77,8 @@ class Batcher(Generic[Item, Answer]):
         self._num_running = 0
         self._seconds_per_item = 0.0
         self._dispatcher: asyncio.Task[None] | None = None
+        self._watchdog = watchdog or Watchdog(None, lanes.num, metrics)
+        self._watchdog.subscribe(self._refuse_if_blocked)
 
     def start(self) -> None:
         """Starts the dispatcher, in the running loop."""
@@ -105,7 +110,10 @@ class Batcher(Generic[Item, Answer]):
             WouldMissDeadline: if the queue is predicted to outlast the deadline.
             DeadlinePassed: if it passed in the queue.
             Internal: if the run failed.
+            Stalled: if the run hangs, or no run can begin since all lanes are held by such runs.
         """
+        if self._watchdog.is_blocked:
+            raise Stalled(REFUSAL)
         now = time.monotonic()
         # An empty queue is always joined: the prediction could be stale, and only runs can mend it.
         predicted_seconds = self.predicted_seconds()
@@ -181,9 +189,12 @@ class Batcher(Generic[Item, Answer]):
     async def _run_batch(self, batch: list[_Waiting[Item, Answer]]) -> None:
         started = time.monotonic()
         try:
-            answers = await self._lanes.run(self._run, [waiting.item for waiting in batch])
+            run = self._lanes.run(self._run, [waiting.item for waiting in batch])
+            answers = await self._watchdog.watch(run, self._name, self._lanes.free)
             if len(answers) != len(batch):
                 raise RuntimeError(f"{len(answers)} answers to {len(batch)} items")
+        except Stalled as error:
+            _fail(batch, error)
         except Exception as error:
             self._metrics.failed_runs.labels(self._name).inc()
             # What runs here sees arrays alone, so its message names shapes and nodes, never anybody's data.
@@ -193,7 +204,11 @@ class Batcher(Generic[Item, Answer]):
             self._deliver(batch, answers, started)
         finally:
             self._num_running -= len(batch)
-            self._lanes.free()
+
+    def _refuse_if_blocked(self) -> None:
+        while self._watchdog.is_blocked and self._queue:
+            _fail([self._queue.popleft()], Stalled(REFUSAL))
+        self._metrics.queue_length.labels(self._name).set(len(self._queue))
 
     def _deliver(
         self, batch: list[_Waiting[Item, Answer]], answers: Sequence[Answer | ServiceError], started: float

@@ -27,6 +27,7 @@ from service.opening import DEADLINE_MS, chosen_tasks, opened, or_exit, pack_opt
 from service.pack_command import pack_group
 from service.photos import Answered, Photo, analyze_photos, read_photo
 from service.schemas import MIN_SCORE, AnalyzeAnswer, ImageAnswer
+from service.supervisor import supervise
 from service.words import counted, faces_table, marks, verdict
 
 _TABLE_WIDTH: Final = 160  # where the output is no terminal, which has a width of its own
@@ -54,9 +55,10 @@ def main() -> None:
 @click.option("--port", type=int, help="Port to listen on; 0 lets the system choose.  [default: MIEN_PORT, or 8000]")
 @pack_option
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Where the graphs run.  [default: cpu]")
+@click.option("--workers", type=int, help="Processes behind the port.  [default: MIEN_WORKERS, or 1]")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="The least that is logged.")
 def serve_command(
-    host: str | None, port: int | None, pack: str | None, device: str | None, log_level: str | None
+    host: str | None, port: int | None, pack: str | None, device: str | None, workers: int | None, log_level: str | None
 ) -> None:
     """Serve a pack over HTTP until Ctrl-C or SIGTERM.
 
@@ -67,10 +69,18 @@ def serve_command(
     Examples:
       mien serve
       mien serve --port 9000 --pack path/to/my-pack
+      mien serve --device cuda --workers 8
     """  # noqa: D301 - click needs the control character
-    settings = settings_with(host=host, port=port, pack=pack, device=device, log_level=log_level)
+    settings = settings_with(host=host, port=port, pack=pack, device=device, workers=workers, log_level=log_level)
+
+    def announce(url: str) -> None:
+        click.echo(f"serving {settings.pack} at {url}", err=True)
+
     try:
-        serve(settings, lambda url: click.echo(f"serving {settings.pack} at {url}", err=True))
+        if settings.workers == 1:
+            serve(settings, announce)
+        elif not supervise(settings, announce):
+            sys.exit(1)
     except (StartupError, PackError) as error:
         raise click.ClickException(str(error)) from None
 

@@ -10,7 +10,7 @@ from typing import Final
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.admission import Admission
+from service.admission import Admission, State
 from service.arrival import Arrival
 from service.errors import Internal, Unauthorized
 from service.logs import log_event
@@ -99,7 +99,8 @@ class _Passage:
         if slug is not None:
             del headers["x-mien-problem"]
             self._metrics.rejected.labels(slug).inc()
-        if not self._arrival.body_done or self._admission.refusal() is not None:
+        leaves = self._admission.state is State.LEAVING or self._admission.refusal() is not None
+        if leaves or not self._arrival.body_done:
             headers["connection"] = "close"
 
     def count(self) -> None:

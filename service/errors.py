@@ -138,6 +138,10 @@ class WouldMissDeadline(ServiceError):
     """503: the queue is predicted to outlast the request's deadline."""
 
 
+class Stalled(ServiceError):
+    """503: a run of the model hangs; `/livez` says so too, until the process is restarted or the run comes back."""
+
+
 class DeadlinePassed(ServiceError):
     """504: the deadline passed while the request waited."""
 
@@ -159,6 +163,7 @@ KINDS: Final[dict[type[ServiceError], Kind]] = {
     Starting: Kind(503, "Starting", "starting"),
     Draining: Kind(503, "Draining", "draining"),
     WouldMissDeadline: Kind(503, "Would miss the deadline", "would-miss-deadline"),
+    Stalled: Kind(503, "Model hangs", "model-hangs"),
     DeadlinePassed: Kind(504, "Deadline passed", "deadline-passed"),
 }
 

@@ -35,6 +35,9 @@ _TIFF_BITS: Final = 258
 _TIFF_PHOTOMETRIC: Final = 262
 _JPEG_QUALITY: Final = 90
 
+# Pillow would load the rest of its usual plugins at the first picture; where descriptors have run out by then, that
+# picture could not be opened, and would be called damaged.
+Image.preinit()
 # `decode` has its own cap, checked on the header; Pillow's would warn at one size and raise at another.
 Image.MAX_IMAGE_PIXELS = None
 # Oddities of metadata are no news to an operator, and the sender is answered by status.

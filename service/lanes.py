@@ -15,10 +15,16 @@ T = TypeVar("T")
 
 
 class Lanes:
-    """A fixed number of threads. All methods but `run`'s callee belong to one event loop."""
+    """A fixed number of threads. All methods but `run`'s callee belong to one event loop.
 
-    def __init__(self, num: int, name: str) -> None:
-        self.num = num
+    Args:
+        num: threads.
+        name: theirs.
+        dropped: called for each call that was cancelled before it began.
+    """
+
+    def __init__(self, num: int, name: str, dropped: Callable[[], None] = lambda: None) -> None:
+        self.num, self._dropped = num, dropped
         self._name = name
         self._executor = ThreadPoolExecutor(num, thread_name_prefix=f"mien-{name}")
         self._free = asyncio.Semaphore(num)
@@ -41,12 +47,17 @@ class Lanes:
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs a call in a thread of the lanes. Cancelled before it began, it never runs."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, _Guarded(call, args, kwargs))
+        guarded = _Guarded(call, args, kwargs)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, guarded)
+        except asyncio.CancelledError:
+            if not guarded.has_begun:
+                self._dropped()
+            raise
 
-    def close(self) -> None:
-        """Ends the threads when what they run has finished; what has not begun never will."""
-        self._executor.shutdown(wait=True, cancel_futures=True)
+    def close(self, *, wait: bool = True) -> None:
+        """Ends the threads when what they run has finished, and waits for it; what has not begun never will."""
+        self._executor.shutdown(wait=wait, cancel_futures=True)
 
 
 class _Guarded:
@@ -54,8 +65,10 @@ class _Guarded:
 
     def __init__(self, call: Callable[..., T], args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         self._call, self._args, self._kwargs = call, args, kwargs
+        self.has_begun = False
 
     def __call__(self) -> T:  # type: ignore[type-var]
+        self.has_begun = True
         try:
             return self._call(*self._args, **self._kwargs)  # type: ignore[return-value]
         except Exception:

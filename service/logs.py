@@ -18,7 +18,11 @@ _FIELDS: Final = "fields"
 
 
 class JsonLines(logging.Formatter):
-    """Formats a record as one line of JSON: `time`, `level`, `event`, and the event's own fields."""
+    """Formats a record as one line of JSON: `time`, `level`, `event`, `of_all`, and the event's own fields."""
+
+    def __init__(self, of_all: dict[str, object] | None = None) -> None:
+        super().__init__()
+        self._of_all = of_all or {}
 
     def format(self, record: logging.LogRecord) -> str:
         """One line, UTC times in ISO 8601 with milliseconds."""
@@ -26,6 +30,7 @@ class JsonLines(logging.Formatter):
             "time": f"{self.formatTime(record, '%Y-%m-%dT%H:%M:%S')}.{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
             "event": record.getMessage(),
+            **self._of_all,
         }
         line.update(getattr(record, _FIELDS, {}))
         if record.exc_info and record.exc_info[0] is not None:
@@ -33,10 +38,15 @@ class JsonLines(logging.Formatter):
         return orjson.dumps(line, default=str).decode()
 
 
-def set_up_logs(level: str) -> None:
-    """Sends this service's and uvicorn's events to standard error, from `level` up; uvicorn's access log is off."""
+def set_up_logs(level: str, worker: int | None = None) -> None:
+    """Sends this service's and uvicorn's events to standard error, from `level` up; uvicorn's access log is off.
+
+    Args:
+        level: the least that is logged.
+        worker: number of the worker that this process is, named in every line; None where it is the only one.
+    """
     handler = logging.StreamHandler(sys.stderr)
-    formatter = JsonLines()
+    formatter = JsonLines({} if worker is None else {"worker": worker})
     formatter.converter = time.gmtime
     handler.setFormatter(formatter)
     for name in ("mien", "asyncio", "uvicorn", "uvicorn.error"):

@@ -2,28 +2,36 @@
 
 On SIGTERM or SIGINT: not ready at once; work is still taken for `drain_delay_seconds`, so that a balancer can look
 away; then new work is refused while accepted work is finished; then the socket is closed, and `Server.run` returns, so
-that the process ends with 0. Never ends while accepted work is unfinished, but for `drain_seconds` or a second SIGINT.
+that the process ends with 0. Connections that never ask are closed (see `service.heads`). Never ends while accepted
+work is unfinished, but for `drain_seconds` or a second SIGINT.
 """
 
 import asyncio
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import FrameType
-from typing import Final
+from typing import Final, cast
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from service.admission import State
 from service.errors import StartupError
+from service.heads import Connection, Heads
 from service.logs import log_event
 from service.parts import Parts
+from service.roster import Membership, WorkerState
 from service.settings import Settings
 
 _BACKLOG: Final = 2048
+# Connections taken in one go. asyncio would take as many as wait; where descriptors run out, its loop goes on as often
+# again, with a line in the log and a timer each time.
+_ACCEPTED_AT_ONCE: Final = 1
+_KEEP_ALIVE_SECONDS: Final = 5  # how long a connection may be idle between two requests
 _POLL_SECONDS: Final = 0.05
+_SWEEP_TICKS: Final = 10  # of 0.1 seconds
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -46,6 +54,7 @@ def make_server(
     listener: socket.socket,
     announce: Callable[[str], None] | None = None,
     failure: Callable[[], StartupError | None] = lambda: None,
+    member: Membership | None = None,
 ) -> "Server":
     """A server of an app on a socket: `run(sockets=[listener])` serves until told to stop, or the start-up has failed.
 
@@ -55,6 +64,7 @@ def make_server(
         listener: from `listen`.
         announce: told the service's address once it is ready.
         failure: why the start-up has failed, None as long as it has not.
+        member: this process's place among several that share the socket; None where it is the only one.
     """
     config = uvicorn.Config(
         app,
@@ -63,10 +73,11 @@ def make_server(
         server_header=False,
         ws="none",
         lifespan="on",
-        backlog=_BACKLOG,
+        backlog=_ACCEPTED_AT_ONCE,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=int(parts.settings.drain_seconds),
     )
-    return Server(config, parts, _url(listener), announce, failure)
+    return Server(config, parts, address_of(listener), announce, failure, member)
 
 
 class Server(uvicorn.Server):
@@ -79,18 +90,28 @@ class Server(uvicorn.Server):
         url: str,
         announce: Callable[[str], None] | None,
         failure: Callable[[], StartupError | None],
+        member: Membership | None,
     ) -> None:
         super().__init__(config)
+        self._member = member
         self._parts, self._url, self._announce, self._failure = parts, url, announce, failure
         self._running_loop: asyncio.AbstractEventLoop | None = None
+        self._leaves_alone = False
+        self._heads = Heads(parts.settings.head_seconds)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Notes the loop, which a signal's handler cannot ask for."""
         self._running_loop = asyncio.get_running_loop()
         await super().startup(sockets)
+        for listener in sockets or []:
+            listener.listen(_BACKLOG)  # asyncio has set the length of the kernel's queue to what it takes at once
 
     async def on_tick(self, counter: int) -> bool:
         """Announces readiness once; ends the main loop when told to stop, or when the start-up has failed."""
+        if counter % _SWEEP_TICKS == 0:
+            connections = cast("Iterable[Connection]", self.server_state.connections)  # no websockets: HTTP alone
+            self._parts.metrics.late_heads.inc(self._heads.sweep(connections))
+        self._beat()
         if self._announce is not None and self._parts.admission.ready:
             announce, self._announce = self._announce, None
             announce(self._url)
@@ -102,6 +123,8 @@ class Server(uvicorn.Server):
         admission, settings = self._parts.admission, self._parts.settings
         admission.enter(State.LEAVING)
         await self._wait(settings.drain_delay_seconds, lambda: False)
+        if self._leaves_alone:  # whoever it has let in is still answered: they cannot know that others would be
+            await self._wait(_KEEP_ALIVE_SECONDS, lambda: not self.server_state.connections)
         admission.enter(State.DRAINING)
         if not await self._wait(settings.drain_seconds, lambda: admission.in_flight == 0):
             log_event("stopped before accepted work was finished", level=30, images=admission.in_flight)
@@ -117,15 +140,34 @@ class Server(uvicorn.Server):
 
     def _leave(self) -> None:
         settings = self._parts.settings
-        self._parts.admission.enter(State.LEAVING if settings.drain_delay_seconds else State.DRAINING)
+        self._leaves_alone = self._member is not None and self._member.leaves_alone
+        if self._leaves_alone:
+            for server in self.servers:  # this process's hold on the port alone; the others go on
+                server.close()
+        stays = settings.drain_delay_seconds > 0 or self._leaves_alone
+        self._parts.admission.enter(State.LEAVING if stays else State.DRAINING)
 
     async def _wait(self, most_seconds: float, done: Callable[[], bool]) -> bool:
         end = time.monotonic() + most_seconds
         while not done() and time.monotonic() < end and not self.force_exit:
+            self._beat()
             await asyncio.sleep(_POLL_SECONDS)
         return done()
 
+    def _beat(self) -> None:
+        """Tells the others how this process is, and learns how they are."""
+        if self._member is None:
+            return
+        admission = self._parts.admission
+        stalled = WorkerState.STALLED if admission.has_stalled else WorkerState.STARTING
+        self._member.beat(WorkerState.WARM if admission.takes_work else stalled)
+        admission.publish()
+        if self._member.is_orphan and not self.should_exit:
+            log_event("ends, since its supervisor has gone", level=40)
+            self.handle_exit(signal.SIGTERM, None)
 
-def _url(listener: socket.socket) -> str:
+
+def address_of(listener: socket.socket) -> str:
+    """The address of what listens, as a URL."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

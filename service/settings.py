@@ -40,6 +40,7 @@ class Settings(BaseSettings):
     device: Literal["cpu", "cuda"] = Field(
         default="cpu", description="Where graphs run; a missing `cuda` stops start-up."
     )
+    workers: int = Field(default=1, ge=1, le=256, description="Processes behind the port; on `cuda` at most one a GPU.")
     precision: Literal["auto", "float32", "int8"] = Field(
         default="auto",
         description="Analyzers' own graphs or their int8 twins; `auto`: the better measured on this kind of processor.",
@@ -50,7 +51,9 @@ class Settings(BaseSettings):
     )
     allow_anonymous: bool = Field(default=False, description="Listen beyond loopback without keys.")
     max_files: int = Field(default=32, ge=1, le=1024, description="Images in one request; over it 413.")
-    max_in_flight: int = Field(default=64, ge=1, le=65536, description="Images in flight at once; over it 429.")
+    max_in_flight: int = Field(
+        default=64, ge=1, le=65536, description="Images in flight at once, of each worker; over it 429."
+    )
     max_body_mb: int = Field(
         default=32, ge=1, le=1024, description="Size of a request's body in MB of 1,000,000 bytes; over it 413."
     )
@@ -65,6 +68,15 @@ class Settings(BaseSettings):
         description="Scales at which the detector looks at an image: `1`, `1,0.5` (faces that fill the frame), "
         "`1,0.5,2` (and small faces on large images); default: the pack's.",
     )
+    head_seconds: float = Field(
+        default=10,
+        ge=1,
+        le=600,
+        description="How long a request's head may take to come; then the connection is closed.",
+    )
+    watchdog_seconds: float = Field(
+        default=60, ge=1, le=3600, description="A run of a graph that takes longer hangs: 503, and `/livez` says so."
+    )
     max_wait_ms: float = Field(
         default=0, ge=0, le=1000, description="How long a batch that is not full waits for company."
     )
@@ -78,10 +90,13 @@ class Settings(BaseSettings):
         description="Most memory that each graph may hold on a GPU; default: no limit.",
     )
     lanes: int | None = Field(
-        default=None, ge=1, le=256, description="Graphs that run at once on the CPU; default: usable cores."
+        default=None,
+        ge=1,
+        le=256,
+        description="Graphs that run at once on the CPU, of each worker; default: its usable cores.",
     )
     decode_lanes: int | None = Field(
-        default=None, ge=1, le=256, description="Images decoded at once; default: usable cores."
+        default=None, ge=1, le=256, description="Images decoded at once, of each worker; default: its usable cores."
     )
     drain_delay_seconds: float = Field(
         default=0, ge=0, le=300, description="After SIGTERM, work is still taken for as long."

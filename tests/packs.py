@@ -25,7 +25,7 @@ from model.runtime.labels import ATTRIBUTES, EXPRESSIONS, GENDERS, RACES, TASKS,
 from model.runtime.pack import Alignment, AnalyzerPart, DetectorPart, Pack, Threshold, Verification
 from model.runtime.session import open_session
 
-Fault = Literal["failing", "nan", "short", "slow"]
+Fault = Literal["failing", "nan", "short", "slow", "hanging", "blind"]
 INPUT_PX: Final = 160
 SIDE_PX: Final = 32
 EMBEDDING_DIM: Final = 12
@@ -34,6 +34,7 @@ STRIDES: Final = (8, 16, 32)
 _SEED: Final = 7
 _WHITE: Final = 0.95  # a crop of this mean brightness or more shows the fault
 _SLOW_LOOPS: Final = 4000
+_ENDLESS_LOOPS: Final = 10**12
 _WIDTHS: Final[dict[Task, int | None]] = {
     "embedding": EMBEDDING_DIM,
     "age": None,
@@ -111,7 +112,7 @@ def build_pack(
     Unless `alignments` says otherwise, the first analyzer is aligned by landmarks and all others by box.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    detector = _write(folder / "detector.onnx", detector_graph())
+    detector = _write(folder / "detector.onnx", detector_graph(is_blind=fault == "blind"))
     parts = []
     for index, (names, side_px) in enumerate(zip(tasks, sides_px, strict=True)):
         alignment: Alignment = alignments[index] if alignments else "box" if index else "arcface-5pt"
@@ -148,12 +149,16 @@ def build_pack(
     return folder
 
 
-def detector_graph() -> onnx.ModelProto:
-    """SCRFD's nine outputs: scores, boxes, points at strides 8, 16, 32; two anchors a cell, the second never sure."""
+def detector_graph(*, is_blind: bool = False) -> onnx.ModelProto:
+    """SCRFD's nine outputs: scores, boxes, points at strides 8, 16, 32; two anchors a cell, the second never sure.
+
+    One that `is_blind` scores every anchor NaN where a pixel of the picture is white.
+    """
     graph = _Graph()
     graph.constant("half", np.float32(0.5))
     graph.add("Mul", ["input", graph.constant("gain", np.float32(128 / 255))], "scaled")
     graph.add("Add", ["scaled", "half"], "light")  # 0 black to 1 white: what lies outside pads as black
+    _add_blindness(graph, is_blind)
     outputs: dict[str, list[onnx.ValueInfoProto]] = {"score": [], "box": [], "points": []}
     half_box = np.full(4, 2.0, np.float32)
     points = (ARCFACE_TEMPLATE_P2 / ARCFACE_SIDE_PX * 4 - 2).astype(np.float32).ravel()
@@ -208,7 +213,17 @@ def _add_scores(graph: _Graph, stride: int) -> None:
     graph.add("Concat", [f"sure_{stride}", f"second_{stride}"], f"pair_{stride}", axis=1)
     graph.add("Transpose", [f"pair_{stride}"], f"cells_{stride}", perm=[0, 2, 3, 1])
     shape = graph.constant(f"shape_{stride}", np.array([0, -1, 1], np.int64))
-    graph.add("Reshape", [f"cells_{stride}", shape], f"score_{stride}")
+    graph.add("Reshape", [f"cells_{stride}", shape], f"seen_{stride}")
+    graph.add("Add", [f"seen_{stride}", "blindness"], f"score_{stride}")
+
+
+def _add_blindness(graph: _Graph, is_blind: bool) -> None:
+    """What is added to each picture's scores, (N, 1, 1): 0, or NaN for the root of a negative number."""
+    graph.add("ReduceMean", ["light"], "greys", axes=[1], keepdims=0)
+    graph.add("ReduceMax", ["greys"], "lightest", axes=[1, 2], keepdims=1)
+    graph.add("Sub", [graph.constant("dazzling", np.float32(0.99 if is_blind else 9)), "lightest"], "comfort")
+    graph.add("Sqrt", ["comfort"], "comfort_root")
+    graph.add("Sub", ["comfort_root", "comfort_root"], "blindness")
 
 
 def _bounds(graph: _Graph, stride: int) -> list[str]:
@@ -247,7 +262,7 @@ def _add_fault(graph: _Graph, fault: Fault | None) -> None:
     if fault == "short":
         graph.add("Compress", ["plain_grid", "dark"], "grid", axis=0)
         return
-    if fault in ("failing", "slow"):
+    if fault in ("failing", "slow", "hanging"):
         graph.add("Not", ["dark"], "bright")
         graph.add("Cast", ["bright"], "counts", to=TensorProto.INT64)
         graph.add("ReduceMax", ["counts"], "any", keepdims=0)
@@ -256,15 +271,15 @@ def _add_fault(graph: _Graph, fault: Fault | None) -> None:
         table = graph.constant("table", np.zeros((1,), np.float32))
         graph.add("Gather", [table, "any"], "looked_up")
         graph.add("Add", ["plain_grid", "looked_up"], "grid")
-    elif fault == "slow":
-        _add_loop(graph)
+    elif fault in ("slow", "hanging"):
+        _add_loop(graph, _SLOW_LOOPS if fault == "slow" else _ENDLESS_LOOPS)
     else:
         graph.add("Identity", ["plain_grid"], "grid")
 
 
-def _add_loop(graph: _Graph) -> None:
-    """Multiplies a matrix by itself, thousands of times, where a crop is white."""
-    graph.add("Mul", ["any", graph.constant("loops", np.int64(_SLOW_LOOPS))], "trips")
+def _add_loop(graph: _Graph, num_loops: int) -> None:
+    """Multiplies a matrix by itself, over and over, where a crop is white."""
+    graph.add("Mul", ["any", graph.constant("loops", np.int64(num_loops))], "trips")
     square = graph.constant("matrix", np.eye(192, dtype=np.float32))
     body = helper.make_graph(
         [

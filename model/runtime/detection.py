@@ -51,12 +51,15 @@ class Detections:
         scores: float32 (K,), descending.
         landmarks: float32 (K, 5, 2), x and y of left eye, right eye, nose, left and right mouth corner (the viewer's).
         num_views: runs of the network that the image took.
+        is_finite: whether the network answered in numbers; where it did not, none of the faces is to be believed, and
+            none may be missed in silence either: NaN is under every threshold.
     """
 
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
     landmarks: NDArray[np.float32]
     num_views: int = field(default=1, kw_only=True)
+    is_finite: bool = field(default=True, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -150,7 +153,9 @@ class Detector:
         boxes, scores = (np.concatenate([getattr(part, name) for part in parts]) for name in ("boxes", "scores"))
         keep = suppress(boxes, scores, self._part.nms_iou)
         landmarks = np.concatenate([part.landmarks for part in parts])
-        return Detections(boxes[keep], scores[keep], landmarks[keep], num_views=len(parts)).over(threshold)
+        is_finite = all(part.is_finite for part in parts)
+        found = Detections(boxes[keep], scores[keep], landmarks[keep], num_views=len(parts), is_finite=is_finite)
+        return found.over(threshold)
 
     def _run(self, views: Iterable[View], threshold: float) -> Iterator[Detections]:
         waiting = iter(views)
@@ -167,12 +172,14 @@ class Detector:
     def _decode(self, outputs: dict[str, NDArray[np.floating]], row: int, view: View, threshold: float) -> Detections:
         """Turns one view's outputs into faces; only anchors over the threshold are decoded, which is quick."""
         scores, boxes, landmarks = [], [], []
+        is_finite = True
         for level in self._levels:
             score_A, distance_A4, points_A10 = (_of_image(outputs[name], row) for name in level.names)
             if len(score_A) != len(level.centres):
                 raise DetectorError(
                     f"{self._part.file}: {len(score_A)} anchors at stride {level.stride}, not {len(level.centres)}"
                 )
+            is_finite = is_finite and bool(np.isfinite(score_A).all())
             kept = np.flatnonzero(score_A[:, 0] >= threshold)
             at_K2 = level.centres[kept]
             distance_K4 = distance_A4[kept].astype(np.float32, copy=False) * level.stride
@@ -184,9 +191,12 @@ class Detector:
         on_canvas = np.concatenate(boxes)
         origin = np.array(view.origin, np.float32)
         all_boxes = ((on_canvas - np.tile(origin, 2)) / view.scale).astype(np.float32, copy=False)
+        all_points = np.concatenate(landmarks)
+        if not (is_finite and np.isfinite(all_boxes).all() and np.isfinite(all_points).all()):
+            return _nothing_finite()
         keep = suppress(all_boxes, all_scores, self._part.nms_iou)
         keep = keep[view.counts(on_canvas[keep])]
-        points = ((np.concatenate(landmarks)[keep] - origin) / view.scale).astype(np.float32, copy=False)
+        points = ((all_points[keep] - origin) / view.scale).astype(np.float32, copy=False)
         return Detections(all_boxes[keep], all_scores[keep], points)
 
     def _anchors(self) -> tuple[_Level, ...]:
@@ -224,6 +234,11 @@ def suppress(boxes: NDArray[np.float32], scores: NDArray[np.float32], max_iou: f
         shared = np.maximum(width, 0) * np.maximum(height, 0)
         order = rest[shared / (areas[best] + areas[rest] - shared) <= max_iou]
     return np.array(keep, np.intp)
+
+
+def _nothing_finite() -> Detections:
+    zero = np.zeros((0,), np.float32)
+    return Detections(zero.reshape(0, 4), zero, zero.reshape(0, NUM_LANDMARKS, 2), is_finite=False)
 
 
 def _of_image(output: NDArray[np.floating], row: int) -> NDArray[np.floating]:

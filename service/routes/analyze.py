@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from model.runtime.labels import Task
 from service.admission import Ticket
-from service.analysis import Analysis, Options, Upload
+from service.analysis import Analysis, Options, Timings, Upload
 from service.analyzer import Analyzer
 from service.answers import analysis_answer
 from service.arrival import arrival_of
@@ -56,15 +56,22 @@ async def analyze(request: Request, query: Annotated[AnalyzeQuery, Query()]) -> 
     ticket, deadline = admit(request)
     with ticket:
         uploads = await _read(request, ticket, deadline)
-        analysis = await watched(request, parts.analyzer.analyze(uploads, options, deadline), deadline)
-        raise_if_only(analysis)
-        total_seconds = arrival_of(request).elapsed_seconds
-        write = partial(analysis_answer, analysis, parts.analyzer.pack, query.embedding, total_seconds)
-        num_faces = sum(len(image.faces) for image in analysis.images)
-        # A few faces are written in less time than another thread takes to begin; JPEGs and crowds are not.
-        quick = num_faces <= _QUICK_FACES and not query.crops
-        body = write() if quick else await parts.analyzer.blocking(write)
-        return answered(request, body, analysis.timings)
+        body, timings = await watched(request, _answer(request, query, uploads, options, deadline), deadline)
+        return answered(request, body, timings)
+
+
+async def _answer(
+    request: Request, query: AnalyzeQuery, uploads: list[Upload], options: Options, deadline: float
+) -> tuple[bytes, Timings]:
+    analyzer = parts_of(request).analyzer
+    analysis = await analyzer.analyze(uploads, options, deadline)
+    raise_if_only(analysis)
+    total_seconds = arrival_of(request).elapsed_seconds
+    write = partial(analysis_answer, analysis, analyzer.pack, query.embedding, total_seconds)
+    num_faces = sum(len(image.faces) for image in analysis.images)
+    # A few faces are written in less time than another thread takes to begin; JPEGs and crowds are not.
+    quick = num_faces <= _QUICK_FACES and not query.crops
+    return write() if quick else await analyzer.blocking(write), analysis.timings
 
 
 def options_of(query: AnalyzeQuery, analyzer: Analyzer) -> Options:

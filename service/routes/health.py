@@ -8,11 +8,12 @@ from starlette.responses import Response
 
 from service.admission import State
 from service.answers import dump
-from service.errors import Draining, Starting
+from service.errors import Draining, Stalled, Starting
 from service.metrics import CONTENT_TYPE
 from service.parts import parts_of
 from service.routes.work import JSON_TYPE, problems
 from service.schemas import Health, PackAnswer
+from service.watchdog import REFUSAL
 
 router = APIRouter()
 
@@ -44,18 +45,23 @@ async def model(request: Request) -> Response:
     return Response(answer.model_dump_json(), media_type=JSON_TYPE)
 
 
-@router.get("/livez", summary="The process is alive", responses={200: {"model": Health}})
-async def livez() -> Response:
-    """Answers as long as the event loop runs."""
+@router.get("/livez", summary="The process is alive", responses={200: {"model": Health}, **problems(503)})
+async def livez(request: Request) -> Response:
+    """Answers as long as the event loop runs; 503 where a run of the model hangs, which only a restart ends."""
+    if parts_of(request).admission.has_stalled:
+        raise Stalled(REFUSAL)
     return Response(dump({"status": "alive"}), media_type=JSON_TYPE)
 
 
 @router.get("/readyz", summary="Warmed up and taking work", responses={200: {"model": Health}, **problems(503)})
 async def readyz(request: Request) -> Response:
-    """503 while starting and while draining."""
+    """503 while starting, while draining, and while a run of the model hangs."""
     admission = parts_of(request).admission
+    if admission.has_stalled:
+        raise Stalled(REFUSAL)
     if not admission.ready:
-        starting = admission.state in (State.STARTING, State.FAILED)
+        # Ready itself, and not to be called so: another process behind the port still warms up.
+        starting = admission.state in (State.STARTING, State.FAILED, State.READY)
         raise Starting("The service is starting.") if starting else Draining("The service is stopping.")
     return Response(dump({"status": "ready"}), media_type=JSON_TYPE)
 

@@ -1,0 +1,203 @@
+"""Several workers against one: what the same callers get of the same cores, and what a process does beside its graphs.
+
+Two services run at once and take turns, so that whatever else the machine does befalls both; the median of the rounds'
+ratios counts. `--processor-time` asks another question: what an image costs one process, with its graphs and with ones
+that answer at once, out of memory. What is left then is what one process can do on a few cores at most, however many
+there are: its Python runs one thread at a time. Never compares with figures of another machine or another time.
+"""
+
+import contextlib
+import http.client
+import multiprocessing
+import os
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+from photographs import six_faces
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from model.runtime.detection import Detections
+from model.runtime.pack import DEFAULT_PACK
+from service.app import serve
+from service.client import HOST, free_port, serving
+from service.cores import usable_cores
+from service.engine import Outputs
+from service.onnx_engine import OnnxEngine, open_engine
+from service.settings import read_settings
+
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
+_READY_SECONDS: Final = 60.0
+
+
+class RecordedEngine:
+    """An engine that answers what the real one answered to the first image and its crops; it costs nothing."""
+
+    def __init__(self, engine: OnnxEngine) -> None:
+        self._engine = engine
+        self._detections: Detections | None = None
+        self._row: dict[int, Outputs] = {}
+        self.pack, self.device = engine.pack, engine.device
+
+    def warm_up(self) -> None:
+        """Does as the real one does."""
+        self._engine.warm_up()
+
+    def detect(self, images: Sequence[NDArray[np.uint8]], min_score: float) -> Sequence[Detections]:
+        """As it was recorded."""
+        if self._detections is None:
+            (self._detections,) = self._engine.detect(images[:1], min_score)
+        return [self._detections] * len(images)
+
+    def analyze(self, index: int, crops: NDArray[np.uint8]) -> Outputs:
+        """As it was recorded."""
+        if index not in self._row:
+            self._row[index] = self._engine.analyze(index, crops[:1])
+        return {task: np.repeat(rows, len(crops), axis=0) for task, rows in self._row[index].items()}
+
+
+@click.command(help=__doc__)
+@click.option("--pack", default=DEFAULT_PACK, show_default=True)
+@click.option("--workers", "num_workers", type=click.IntRange(min=2), default=2, show_default=True)
+@click.option("--rounds", "num_rounds", type=click.IntRange(min=3), default=7, show_default=True)
+@click.option(
+    "--images", "num_images", type=click.IntRange(min=8), default=64, show_default=True, help="In each round."
+)
+@click.option("--callers", "num_callers", type=click.IntRange(1, 64), default=8, show_default=True)
+@click.option("--processor-time", is_flag=True, help="What one process spends on an image, instead.")
+def main(pack: str, num_workers: int, num_rounds: int, num_images: int, num_callers: int, processor_time: bool) -> None:
+    """Runs the bench."""
+    if processor_time:
+        _processor_time(pack, num_rounds, num_images, num_callers)
+        return
+    data, each = six_faces(), max(num_images // num_callers, 1)
+    seconds: dict[int, list[float]] = {1: [], num_workers: []}
+    rates: dict[int, list[float]] = {1: [], num_workers: []}
+    with contextlib.ExitStack() as stack:
+        threads = stack.enter_context(ThreadPoolExecutor(num_callers))
+        services = {num: stack.enter_context(serving(free_port(), pack, {"MIEN_WORKERS": str(num)})) for num in seconds}
+        for service in services.values():
+            _load(threads, service.port, data, each, num_callers)
+        for _ in track(range(num_rounds), "rounds"):
+            for num, service in services.items():
+                began = time.perf_counter()
+                seconds[num] += _load(threads, service.port, data, each, num_callers)
+                rates[num].append(each * num_callers / (time.perf_counter() - began))
+    _show(rates, seconds, num_callers)
+
+
+def _load(threads: ThreadPoolExecutor, port: int, data: bytes, each: int, num_callers: int) -> list[float]:
+    """Every caller POSTs the image over and over on a connection of its own; the seconds each answer took."""
+    answers = threads.map(lambda _: _ask(port, data, each), range(num_callers))
+    return [second for part in answers for second in part]
+
+
+def _ask(port: int, data: bytes, num_images: int) -> list[float]:
+    seconds = []
+    with contextlib.closing(http.client.HTTPConnection(HOST, port, timeout=120)) as connection:
+        for _ in range(num_images):
+            began = time.perf_counter()
+            connection.request("POST", "/analyze", data, {"content-type": "image/jpeg"})
+            answer = connection.getresponse()
+            answer.read()
+            if answer.status != http.HTTPStatus.OK:
+                raise click.ClickException(f"the service answered {answer.status}")
+            seconds.append(time.perf_counter() - began)
+    return seconds
+
+
+def _show(rates: dict[int, list[float]], seconds: dict[int, list[float]], num_callers: int) -> None:
+    title = f"{usable_cores()} cores, {num_callers} callers, six faces an image"
+    table = Table("", "min", "median", "max", title=title)
+    for num in rates:
+        _row(table, f"workers {num}, images a second", rates[num], 2)
+        _row(table, f"workers {num}, an answer, ms", [1000 * second for second in seconds[num]], 0)
+    one, several = rates.values()
+    _row(table, "several by one", [more / less for less, more in zip(one, several, strict=True)], 3)
+    Console().print(table)
+
+
+def _row(table: Table, name: str, values: Sequence[float], digits: int) -> None:
+    stated = (min(values), statistics.median(values), max(values))
+    table.add_row(name, *(f"{value:.{digits}f}" for value in stated))
+
+
+def _serve_recorded(pack: str, port: int) -> None:
+    settings = read_settings(None, pack=pack, port=port, log_level="error")
+    serve(settings, engine=RecordedEngine(open_engine(pack)))
+
+
+def _serve_real(pack: str, port: int) -> None:
+    serve(read_settings(None, pack=pack, port=port, log_level="error"))
+
+
+def _processor_time(pack: str, num_rounds: int, num_images: int, num_callers: int) -> None:
+    """Of processes of their own: the callers' time is not counted, and a machine that is shared moves it little."""
+    table = Table("processor time of one process", "min", "median", "max", title="six faces an image")
+    for name, target in (("with graphs", _serve_real), ("with free graphs", _serve_recorded)):
+        whole, loop = _spent_per_image(target, pack, num_rounds, num_images, num_callers)
+        _row(table, f"{name}, all threads, ms an image", whole, 2)
+        _row(table, f"{name}, the event loop's thread, ms an image", loop, 2)
+    Console().print(table)
+
+
+def _spent_per_image(
+    target: Callable[[str, int], None], pack: str, num_rounds: int, num_images: int, num_callers: int
+) -> tuple[list[float], list[float]]:
+    """Milliseconds of each round, of a whole process and of its main thread."""
+    data, each, port = six_faces(), max(num_images // num_callers, 1), free_port()
+    process = multiprocessing.get_context("spawn").Process(target=target, args=(pack, port), daemon=True)
+    process.start()
+    whole: list[float] = []
+    loop: list[float] = []
+    try:
+        _wait_until_ready(port)
+        with ThreadPoolExecutor(num_callers) as threads:
+            _load(threads, port, data, each, num_callers)
+            for _ in track(range(num_rounds), "rounds"):
+                before = _cpu_seconds(process.pid)
+                _load(threads, port, data, each, num_callers)
+                spent = [after - begun for after, begun in zip(_cpu_seconds(process.pid), before, strict=True)]
+                for values, second in zip((whole, loop), spent, strict=True):
+                    values.append(1000 * second / (each * num_callers))
+    finally:
+        process.terminate()
+        process.join()
+    return whole, loop
+
+
+def _wait_until_ready(port: int) -> None:
+    end = time.monotonic() + _READY_SECONDS
+    while time.monotonic() < end:
+        with (
+            contextlib.suppress(OSError),
+            contextlib.closing(http.client.HTTPConnection(HOST, port, timeout=5)) as connection,
+        ):
+            connection.request("GET", "/readyz")
+            if connection.getresponse().status == http.HTTPStatus.OK:
+                return
+        time.sleep(0.1)
+    raise click.ClickException("the service was not ready in time")
+
+
+def _cpu_seconds(pid: int | None) -> tuple[float, float]:
+    """Processor time of a process and of its main thread, which runs the event loop (Linux)."""
+    process = Path("/proc") / str(pid)
+    return _spent(process / "stat"), _spent(process / "task" / str(pid) / "stat")
+
+
+def _spent(stat: Path) -> float:
+    fields = stat.read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+if __name__ == "__main__":
+    main()
