@@ -72,6 +72,7 @@ def export_detector(checkpoint: Path, target: Path) -> DetectorPart:
         min_score=point.min_score,
         nms_iou=point.nms_iou,
         scales=point.scales,
+        blend=point.blend,
     )
 
 

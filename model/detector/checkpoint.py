@@ -27,12 +27,14 @@ class OperatingPoint:
         nms_iou: boxes that overlap a surer one by more are dropped.
         measured: figures at this point on the validation split, by name; empty where none were measured.
         scales: at which a picture is looked at, see `model.runtime.passes`.
+        blend: key points come from all anchors that saw a face, see `model.runtime.blending`.
     """
 
     min_score: float = 0.5
     nms_iou: float = 0.4
     measured: dict[str, float] = field(default_factory=dict)
     scales: tuple[float, ...] = SCALES
+    blend: bool = True
 
 
 def save_detector(folder: Path, network: DetectorNetwork, point: OperatingPoint, *, half: bool = False) -> None:

@@ -1,8 +1,8 @@
 """Detection: every face on an image, by any SCRFD-format ONNX graph with key points.
 
 Holds the passes over an image, the decoding of scores, boxes and key points, and non-maximum suppression, in numpy;
-with one scale, its answers are those of InsightFace's own SCRFD class on the same graph at the same input size. What a
-pass looks at is in `model.runtime.passes`. Never decodes an image file, never imports onnxruntime (see
+with one scale and unblended, its answers are those of InsightFace's own SCRFD class on the same graph at the same input
+size. What a pass looks at is in `model.runtime.passes`. Never decodes an image file, never imports onnxruntime (see
 `model.runtime.session`), never decides how sharp or large a face must be.
 Shape suffixes: N batch; H, W height and width; C channels (three, RGB); A a stride's anchors; K faces that are kept.
 """
@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from model.runtime.blending import SHARE, blended
 from model.runtime.pack import DetectorPart, PackError
 from model.runtime.passes import (
     CONCLUSIVE_SCORE,
@@ -173,6 +174,8 @@ class Detector:
         """Turns one view's outputs into faces; only anchors over the threshold are decoded, which is quick."""
         scores, boxes, landmarks = [], [], []
         is_finite = True
+        # Neighbours of a face over the threshold that are blended with it may lie under it.
+        floor = SHARE * threshold if self._part.blend else threshold
         for level in self._levels:
             score_A, distance_A4, points_A10 = (_of_image(outputs[name], row) for name in level.names)
             if len(score_A) != len(level.centres):
@@ -180,7 +183,7 @@ class Detector:
                     f"{self._part.file}: {len(score_A)} anchors at stride {level.stride}, not {len(level.centres)}"
                 )
             is_finite = is_finite and bool(np.isfinite(score_A).all())
-            kept = np.flatnonzero(score_A[:, 0] >= threshold)
+            kept = np.flatnonzero(score_A[:, 0] >= floor)
             at_K2 = level.centres[kept]
             distance_K4 = distance_A4[kept].astype(np.float32, copy=False) * level.stride
             points_K52 = points_A10[kept].astype(np.float32, copy=False).reshape(-1, NUM_LANDMARKS, 2) * level.stride
@@ -195,8 +198,9 @@ class Detector:
         if not (is_finite and np.isfinite(all_boxes).all() and np.isfinite(all_points).all()):
             return _nothing_finite()
         keep = suppress(all_boxes, all_scores, self._part.nms_iou)
-        keep = keep[view.counts(on_canvas[keep])]
-        points = ((all_points[keep] - origin) / view.scale).astype(np.float32, copy=False)
+        keep = keep[(all_scores[keep] >= threshold) & view.counts(on_canvas[keep])]
+        kept_points = blended(on_canvas, all_scores, all_points, keep) if self._part.blend else all_points[keep]
+        points = ((kept_points - origin) / view.scale).astype(np.float32, copy=False)
         return Detections(all_boxes[keep], all_scores[keep], points)
 
     def _anchors(self) -> tuple[_Level, ...]:

@@ -39,6 +39,7 @@ def _detector(network: DetectorNetwork, point: OperatingPoint, name: str) -> Det
         min_score=point.min_score,
         nms_iou=point.nms_iou,
         scales=point.scales,
+        blend=point.blend,
     )
     return Detector(TorchSession(network), part)
 

@@ -49,7 +49,7 @@ class DetectorLossWeights:
 
 
 def _network() -> DetectorConfig:
-    return DetectorConfig(level_norms=True, landmark_depth=3, landmark_finer=True)
+    return DetectorConfig(level_norms=True, landmark_depth=3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +81,7 @@ class DetectorRecipe:
         log_every: steps between log rows.
     """
 
-    network: DetectorConfig = field(
-        default_factory=lambda: DetectorConfig(level_norms=True, landmark_depth=3, landmark_finer=True)
-    )
+    network: DetectorConfig = field(default_factory=lambda: DetectorConfig(level_norms=True, landmark_depth=3))
     canvas: CanvasConfig = field(default_factory=lambda: CanvasConfig(views=4))
     losses: DetectorLossWeights = field(default_factory=DetectorLossWeights)
     trained: tuple[str, ...] = ()

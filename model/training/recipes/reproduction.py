@@ -34,23 +34,9 @@ class Stage:
         return {**self.changes, "total_steps": str(steps), "warmup_steps": str(min(warmup, max(steps // 10, 1)))}
 
 
-# Fewer and smaller drawings, as it was done on a processor: the rest of the detector is fixed.
-_HEAD_ALONE: Final = {
-    "trained": "head",
-    "learning_rate": "1e-3",
-    "warmup_steps": "30",
-    "canvas.batch": "40",
-    "canvas.large_batch": "10",
-    "canvas.views": "2",
-    "losses.landmarks": "20",
-    "ema_decay": "0.98",
-    "seed": "31",
-}
-
 # Steps as they were done: on the GPU each training was given a time, and its cosine fitted into it.
 NANO_STAGES: Final = (
-    Stage("detector-whole", "detector", 20958),
-    Stage("detector", "detector", 1100, _HEAD_ALONE, init="detector-whole"),
+    Stage("detector", "detector", 20958),
     Stage("wide", "wide", 1473),
     Stage("first", "nano", 3799, distil="wide"),
     Stage("nano", "nano-continued", 10774, {"compile": "true"}, init="first", distil="first"),

@@ -39,7 +39,7 @@ def test_the_stages_are_the_recipes_at_their_own_length() -> None:
         assert {name for name in (stage.init, stage.distil) if name} <= before
         if stage.recipe != "detector":
             assert RECIPES[stage.recipe]().total_steps == stage.total_steps
-    assert [stage.name for stage in NANO_STAGES] == ["detector-whole", "detector", "wide", "first", "nano"]
+    assert [stage.name for stage in NANO_STAGES] == ["detector", "wide", "first", "nano"]
 
 
 def test_a_share_shortens_schedule_and_warm_up() -> None:
