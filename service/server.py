@@ -20,6 +20,7 @@ from service.admission import State
 from service.errors import StartupError
 from service.logs import log_event
 from service.parts import Parts
+from service.protocol import PROTOCOL
 from service.settings import Settings
 
 _BACKLOG: Final = 2048
@@ -58,6 +59,7 @@ def make_server(
     """
     config = uvicorn.Config(
         app,
+        http=PROTOCOL,
         log_config=None,
         access_log=False,
         server_header=False,

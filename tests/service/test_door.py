@@ -193,6 +193,8 @@ def test_metrics_count_what_happened(tiny_pack: Path) -> None:
         served.client.get("/secret/path")
         assert served.metric("mien_requests_total", route="/analyze", status="200") == 1
         assert served.metric("mien_requests_total", route="unmatched", status="404") == 1
+        assert served.metric("mien_answer_seconds_count", route="/analyze", status="200") == 1
+        assert served.metric("mien_answer_seconds_count", route="unmatched", status="404") == 1
         assert served.metric("mien_rejected_total", reason="unknown-option") == 1
         assert (served.metric("mien_faces_total"), served.metric("mien_ready")) == (1, 1)
         assert served.metric("mien_model_info", name="tiny", version="1.0.0", embedding_space="tiny-space") == 1
