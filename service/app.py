@@ -22,6 +22,7 @@ from service.door import Door
 from service.engine import Engine
 from service.errors import StartupError
 from service.logs import log_event, set_up_logs
+from service.memory import keep_freed_memory
 from service.metrics import Metrics
 from service.onnx_engine import open_engine
 from service.parts import Parts
@@ -103,6 +104,7 @@ def serve(settings: Settings, announce: Callable[[str], None] | None = None, eng
         StartupError: one line, if the pack, the device or the address is not what it should be.
     """
     set_up_logs(settings.log_level)
+    keep_freed_memory()
     app = create_app(settings, engine)
     listener = listen(settings)
     make_server(app, app.state.parts, listener, announce, lambda: app.state.failure).run(sockets=[listener])
