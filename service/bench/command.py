@@ -89,7 +89,7 @@ def bench_command(
     Examples:
       mien bench --part raw --seconds 1                    how near to the raw loop, in a few minutes
       mien bench --part overload --overload-seconds 10
-      mien bench --document docs/benchmarks.md             everything; about two hours
+      mien bench --document docs/benchmarks.md             everything; takes hours
       mien bench --part rivals --rival mosec --keep        one rival anew
     """  # noqa: D301 - click needs the control character
     if show:
