@@ -65,8 +65,8 @@ fix: $(VENV)/.test  ## format, and mend what the linter can mend
 	@$(BIN)/ruff format $(TREES)
 	@$(BIN)/ruff check --fix $(TREES)
 
-bench: $(VENV)/.test  ## images a second: the real service against a raw loop of the same graphs
-	@$(BIN)/python benchmarks/bench.py $(ARGS)
+bench: $(VENV)/.bench  ## throughput, latency and overload beside a raw loop and rivals, into docs/benchmarks.md: hours (ARGS="--part raw")
+	@$(BIN)/mien bench --document docs/benchmarks.md $(ARGS)
 
 bench-analyzers: $(VENV)/.test  ## the pack's analyzers against the full SwinFace network, on one thread
 	@$(BIN)/python benchmarks/analyzers.py $(ARGS)
@@ -112,6 +112,12 @@ $(VENV)/.test: $(VENV)/.demo
 	@rm -f $@
 	@echo "[set-up] installing what training and the tests need: PyTorch among it, 5.5 GB in a few minutes"
 	@$(PIP) install --no-warn-conflicts -e '.[train,test]'
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.demo
+	@rm -f $@
+	@echo "[set-up] installing mosec, LitServe, BentoML, Ray Serve and matplotlib"
+	@$(PIP) install --no-warn-conflicts -e '.[bench]'
 	@touch $@
 
 $(VENV)/.fuzz: $(VENV)/.test

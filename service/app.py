@@ -25,6 +25,7 @@ from service.door import Door
 from service.engine import Engine
 from service.errors import StartupError
 from service.logs import log_event, set_up_logs
+from service.memory import keep_freed_memory
 from service.metrics import Metrics
 from service.onnx_engine import open_engine
 from service.parts import Parts
@@ -117,6 +118,7 @@ def serve(settings: Settings, announce: Callable[[str], None] | None = None, eng
         StartupError: one line, if the pack, the device or the address is not what it should be.
     """
     set_up_logs(settings.log_level)
+    keep_freed_memory()
     app = create_app(settings, engine)
     _run(app, listen(settings), announce)
 
@@ -127,6 +129,7 @@ def run_app(settings: Settings, listener: socket.socket, *, member: Membership, 
     Raises:
         StartupError: one line, if the pack or the device is not what it should be.
     """
+    keep_freed_memory()
     app = create_app(settings, member=member, is_late=is_late)
     _run(app, listener, None, member)
 

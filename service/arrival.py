@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.types import Message, Receive, Scope
 
 from service.errors import BadRequest, DeadlinePassed, Disconnected, InvalidOption, TooLarge
+from service.protocol import ARRIVED
 
 _KEY: Final = "mien.arrival"
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -52,6 +53,7 @@ class Arrival:
             receive,
             bodyless,
             headers.get("expect", "").lower() == "100-continue",
+            scope.get(ARRIVED) or time.monotonic(),
         )
         scope[_KEY] = arrival
         return arrival

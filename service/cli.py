@@ -18,6 +18,7 @@ from model.runtime.pack import Pack, PackError
 from service.analysis import Analysis, ImageResult, Options
 from service.answers import analysis_answer
 from service.app import serve
+from service.bench.command import bench_command
 from service.drawing import annotate
 from service.errors import StartupError
 from service.extract.command import extract_command
@@ -46,6 +47,7 @@ def main() -> None:
       mien verify a.jpg b.jpg                are these two the same person?
       mien extract photos/ --out faces.csv   a row a face, for images of any number
       mien match --probe faces.csv --out m/  every pair's score, and TAR at FMR over all of them
+      mien bench                             how fast is it here, and what does an overload do?
       mien serve                             the HTTP service, its page and its reference
     """  # noqa: D301 - click needs the control character
 
@@ -163,6 +165,7 @@ def verify_command(first: Path, second: Path, fmr: float | None, threshold: floa
     click.echo(verdict(found.same, found.similarity, decided.threshold, decided.fmr, found.confidence))
 
 
+main.add_command(bench_command)
 main.add_command(extract_command)
 main.add_command(match_command)
 main.add_command(pack_group)

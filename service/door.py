@@ -1,7 +1,8 @@
 """The door: what happens to every request before any route and after it, in plain ASGI.
 
-Gives each request its id and its clock, asks for the key, counts and logs the answer, turns an unforeseen exception
-into a 500 that says nothing, and takes in the rest of a body that nobody read. Never buffers a body or an answer.
+Gives each request its id and its clock, asks for the key, counts, times and logs the answer, turns an unforeseen
+exception into a 500 that says nothing, and takes in the rest of a body that nobody read. Never buffers a body or an
+answer.
 """
 
 import logging
@@ -72,6 +73,7 @@ class _Passage:
         self._scope, self._arrival, self._send = scope, arrival, send
         self._settings, self._metrics, self._admission = settings, metrics, admission
         self._status = 0
+        self._answer_seconds: float | None = None
 
     @property
     def started(self) -> bool:
@@ -86,9 +88,12 @@ class _Passage:
         if last and not self._arrival.body_done:
             # The answer goes out first, whole, so that a caller who reads while it sends may stop.
             await self._send({**message, "more_body": True})
+            self._answer_seconds = self._arrival.elapsed_seconds
             await self._arrival.discard(self._settings.max_body_bytes)
             message = {"type": "http.response.body", "body": b"", "more_body": False}
         await self._send(message)
+        if last and self._answer_seconds is None:
+            self._answer_seconds = self._arrival.elapsed_seconds
 
     def _open(self, message: Message) -> None:
         self._status = message["status"]
@@ -110,6 +115,8 @@ class _Passage:
         self._metrics.requests.labels(route, status).inc()
         if status == str(DISCONNECTED_STATUS):
             self._metrics.disconnects.inc()
+        elif self._answer_seconds is not None:
+            self._metrics.answer_seconds.labels(route, status).observe(self._answer_seconds)
         seconds = self._arrival.elapsed_seconds
         if route not in _QUIET:
             log_event(

@@ -18,6 +18,7 @@ from prometheus_client.process_collector import ProcessCollector
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 STAGES: Final = ("decode", "detect", "align", "queue", "infer", "total")
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_ANSWERS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _BATCHES: Final = (1, 2, 4, 8, 16, 32, 64)
 
 
@@ -54,6 +55,13 @@ class Metrics:
             "mien_requests", "Requests by route and status; 499 is a caller that hung up.", ["route", "status"],
             registry=registry,
         )  # fmt: skip
+        self.answer_seconds = Histogram(
+            "mien_answer_seconds",
+            "Seconds from a request's headers to the last byte of its answer, by route and status.",
+            ["route", "status"],
+            buckets=_ANSWERS,
+            registry=registry,
+        )
         self.stage_seconds = Histogram(
             "mien_stage_seconds",
             "Seconds a request spent in each stage.",

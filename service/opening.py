@@ -13,6 +13,7 @@ from model.runtime.pack import DEFAULT_PACK, Pack, PackError, find_pack, read_pa
 from service.app import open_analyzer
 from service.blocking import BlockingAnalyzer
 from service.errors import ServiceError, StartupError
+from service.memory import keep_freed_memory
 from service.names import nearest
 from service.settings import Settings, read_settings
 
@@ -57,6 +58,7 @@ def chosen_tasks(text: str | None, known: tuple[Task, ...]) -> tuple[Task, ...] 
 
 def opened(settings: Settings) -> BlockingAnalyzer:
     """An analyzer that is warm; to be closed."""
+    keep_freed_memory()
     try:
         return open_analyzer(settings)
     except (StartupError, PackError) as error:

@@ -22,6 +22,7 @@ from service.errors import StartupError
 from service.heads import Connection, Heads
 from service.logs import log_event
 from service.parts import Parts
+from service.protocol import PROTOCOL
 from service.roster import Membership, WorkerState
 from service.settings import Settings
 
@@ -68,6 +69,7 @@ def make_server(
     """
     config = uvicorn.Config(
         app,
+        http=PROTOCOL,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -91,6 +92,21 @@ def test_client_that_sends_eight_megabytes_before_it_reads_gets_its_429(tiny_pac
             status, headers, problem = read_answer(connection)
         assert (status, problem["status"]) == (429, 429)
         assert "retry-after" in headers
+
+
+def test_refusal_takes_as_long_as_its_own_bytes_and_not_its_callers(tiny_pack: Path) -> None:
+    """What a refusal is timed at ends with its last byte, however long the caller then holds its body back."""
+    with stalled(tiny_pack, max_files=1, max_in_flight=1) as (served, _, callers):
+        callers.submit(post, served)
+        in_flight(served, 1)
+        head = "POST /analyze HTTP/1.1\r\nhost: x\r\ncontent-type: image/png\r\ncontent-length: 9\r\n\r\n"
+        with socket.create_connection(served.address, WAIT_SECONDS) as connection:
+            connection.sendall(head.encode())
+            assert read_answer(connection)[0] == 429
+            read_at = time.monotonic()
+            wait_until(lambda: time.monotonic() - read_at > 0.2)
+        wait_until(lambda: served.metric("mien_answer_seconds_count", route="/analyze", status="429") == 1)
+        assert served.metric("mien_answer_seconds_sum", route="/analyze", status="429") < 0.2
 
 
 def test_refusal_does_not_ask_for_a_body_that_waits_to_be_asked_for(tiny_pack: Path) -> None:

@@ -20,7 +20,7 @@ from service.logs import JsonLines
 from service.onnx_engine import open_engine
 from service.schemas import Health, PackAnswer
 from tests.packs import Square, build_pack, encode, paint, photo
-from tests.service.serving import Served, WrappedEngine, serving, settings_for
+from tests.service.serving import Served, WrappedEngine, serving, settings_for, wait_until
 
 GOOD = photo(Square(16, 16))
 WHITE = photo(Square(16, 16, 32, (255, 255, 255)))
@@ -236,6 +236,8 @@ def test_metrics_count_what_happened(tiny_pack: Path) -> None:
         served.client.get("/secret/path")
         assert served.metric("mien_requests_total", route="/analyze", status="200") == 1
         assert served.metric("mien_requests_total", route="unmatched", status="404") == 1
+        assert served.metric("mien_answer_seconds_count", route="/analyze", status="200") == 1
+        assert served.metric("mien_answer_seconds_count", route="unmatched", status="404") == 1
         assert served.metric("mien_rejected_total", reason="unknown-option") == 1
         assert (served.metric("mien_faces_total"), served.metric("mien_ready")) == (1, 1)
         assert served.metric("mien_model_info", name="tiny", version="1.0.0", embedding_space="tiny-space") == 1
@@ -254,6 +256,7 @@ def test_logs_hold_no_data(served: Served, caplog: pytest.LogCaptureFixture) -> 
         headers = {"x-request-id": "the-id", "x-api-key": "the-key"}
         served.client.post("/analyze?tasks=age", files={"files": ("the-name.png", GOOD)}, headers=headers)
         served.client.post("/analyze", files={"files": ("the-name.png", b"the-bytes")}, headers=headers)
+        wait_until(lambda: [record.getMessage() for record in caplog.records].count("request") >= 2)
     lines = [json.loads(JsonLines().format(record)) for record in caplog.records if record.name == "mien"]
     requests = [line for line in lines if line["event"] == "request"]
     assert [(line["route"], line["status"], line["request_id"]) for line in requests] == [
