@@ -66,7 +66,7 @@ def served(service: Service, crops: NDArray[np.uint8]) -> list[FaceAnswer]:
 def test_the_service_answers_what_the_network_answers(
     plain: Service, network: Analyzer, crops: NDArray[np.uint8]
 ) -> None:
-    """On aligned crops every number of the JSON is the network's own, to a thousandth (age: five)."""
+    """On aligned crops every number of the JSON is the network's own, to a thousandth (age: a hundredth of a year)."""
     with torch.inference_mode():
         wanted = {task: values.numpy() for task, values in network(torch.from_numpy(crops)).items()}
     answers = served(plain, crops)
@@ -75,7 +75,7 @@ def test_the_service_answers_what_the_network_answers(
         assert face.box == [0, 0, 112, 112]
         assert (face.score, face.landmarks, face.quality) == (None, None, None)
         assert face.age is not None
-        assert face.age.years == pytest.approx(wanted["age"][row], abs=5e-3)
+        assert face.age.years == pytest.approx(wanted["age"][row], abs=1e-2)
         assert np.allclose(np.array(face.embedding), wanted["embedding"][row], atol=1e-3)
         assert face.gender is not None
         assert face.gender.label == GENDERS[int(wanted["gender"][row].argmax())]
