@@ -30,7 +30,7 @@ from service.watchdog import REFUSAL, Watchdog
 
 _MAX_RETRY_SECONDS: Final = 60
 # What is predicted is a mean, and a request that is let in and misses its deadline has cost others theirs for nothing.
-_MARGIN: Final = 1.25
+_MARGIN: Final = 1.5
 _UNFINISHED: Final = (DeadlinePassed, Disconnected, QueueFull, Stalled, WouldMissDeadline)
 
 

@@ -41,6 +41,10 @@ class Pace:
     def predicted_seconds(self, ahead: int) -> float:
         """How long an image that comes now will take behind `ahead` others; 0 where lanes idle, or none was measured.
 
-        A mean that is out of date thus never keeps the lanes from the work that would mend it.
+        A mean that is out of date thus never keeps the lanes from the work that would mend it. While nothing is
+        finished, what will be next is counted as if it were now, so that a service that slows down says so at once.
         """
-        return (ahead + 1) * self._seconds_an_image if ahead >= self._full else 0.0
+        if ahead < self._full or not self._seconds_an_image:
+            return 0.0
+        pending = 0.0 if self._since is None else self._clock() - self._since - self._seconds_an_image
+        return (ahead + 1) * (self._seconds_an_image + _NEWEST * max(pending, 0.0))
