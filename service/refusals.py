@@ -90,7 +90,7 @@ class Refusals:
         if arrival.link is None:
             return
         arrival.link.forget_body()
-        if follows:
+        if follows and not arrival.link.is_body_whole:  # it may have come while the answer waited to be sent
             self._num_bodies += 1
             arrival.link.follow(DRAIN_SECONDS, self._body_has_come)
 
