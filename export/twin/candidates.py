@@ -24,7 +24,7 @@ _ALLOWED_COSINE: Final = 0.005  # of 1 - cosine
 _ALLOWED_YEARS: Final = 1.0
 _ALLOWED_PROBABILITY: Final = 0.01
 # A matrix that does more than this share of what is allowed stays in float32.
-SPARED_OVER: Final = (0.5, 0.35, 0.25, 0.1)
+SPARED_OVER: Final = (0.5, 0.35, 0.25, 0.15, 0.1)
 _ONE_METHOD: Final = (
     "convolutions",
     "matrix products",

@@ -21,7 +21,10 @@ from model.runtime.passes import (
     CONCLUSIVE_SCORE,
     FILLS,
     View,
+    are_doubtful,
     are_parts,
+    confirmed,
+    doubtful_side_px,
     is_conclusive,
     small,
     tiles,
@@ -36,6 +39,7 @@ _LAYOUTS: Final[dict[int, tuple[tuple[int, ...], int]]] = {9: ((8, 16, 32), 2), 
 _OUTPUTS_WITHOUT_LANDMARKS: Final = (6, 10)
 _WIDTHS: Final = (1, 4, 2 * NUM_LANDMARKS)  # columns of a score, a box, a face's key points
 _INPUT_DTYPES: Final[dict[str, type[np.floating]]] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+_SECOND_LOOK_FLOOR: Final = 0.1  # the lowest score of a second look that says anything of a doubtful face
 _MAX_BATCH: Final = 8  # 40 MB of input at 640 x 640; a larger run gains nothing and holds memory
 
 
@@ -132,11 +136,11 @@ class Detector:
         first = list(self._run((whole(image, *self._size) for image in images), floor))
         again = [(number, view) for number, image in enumerate(images) for view in self._further(image, first[number])]
         found = [[each] for each in first]
-        for (number, view), faces in zip(again, self._run((view for _, view in again), floor), strict=True):
+        seen = self._run((view for _, view in again), min(floor, _SECOND_LOOK_FLOOR))
+        for (number, view), faces in zip(again, seen, strict=True):
             if view.is_small:
-                parts = are_parts(first[number].boxes, first[number].scores, faces.boxes, faces.scores)
-                found[number][0] = found[number][0].where(~parts)
-            found[number].append(faces)
+                found[number][0], faces = self._looked_again(found[number][0], faces, view, images[number])
+            found[number].append(faces.over(floor))
         return [self._merged(parts, threshold) if len(parts) > 1 else parts[0].over(threshold) for parts in found]
 
     def _further(self, image: NDArray[np.uint8], first: Detections) -> Iterator[View]:
@@ -144,10 +148,27 @@ class Detector:
         for scale in self._part.scales:
             if scale > 1:
                 yield from tiles(image, *self._size, round(scale))
-            elif scale < 1:
-                fills_px = FILLS * min(self._size) / whole_scale(image, *self._size)
-                if not is_conclusive(first.boxes, first.scores, fills_px):
-                    yield small(image, *self._size, scale)
+            elif scale < 1 and (self._is_open(image, first) or self._doubtful(image, first).any()):
+                yield small(image, *self._size, scale)
+
+    def _is_open(self, image: NDArray[np.uint8], first: Detections) -> bool:
+        """Whether a large face may have been missed."""
+        fills_px = FILLS * min(self._size) / whole_scale(image, *self._size)
+        return not is_conclusive(first.boxes, first.scores, fills_px)
+
+    def _doubtful(self, image: NDArray[np.uint8], first: Detections) -> NDArray[np.bool_]:
+        return are_doubtful(first.boxes, first.scores, doubtful_side_px(whole_scale(image, *self._size)))
+
+    def _looked_again(
+        self, first: Detections, again: Detections, view: View, image: NDArray[np.uint8]
+    ) -> tuple[Detections, Detections]:
+        """A first pass's faces as a look at the picture made small confirms them, and the large faces that it adds."""
+        doubtful = self._doubtful(image, first)
+        scores = np.where(doubtful, confirmed(first.boxes, first.scores, again.boxes, again.scores), first.scores)
+        # Whether large faces are added must not depend on what is doubtful, which depends on the score asked for.
+        large = again.where(view.is_large(again.boxes) & self._is_open(image, first))
+        parts = are_parts(first.boxes, first.scores, large.boxes, large.scores)
+        return replace(first, scores=scores.astype(np.float32)).where(~parts), large
 
     def _merged(self, parts: Sequence[Detections], threshold: float) -> Detections:
         """What several passes found, each face once; boxes in pixels of the image, so that passes compare."""

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 # depend on the lowest score that was asked for.
 CONCLUSIVE_SCORE: Final = 0.7
 FILLS: Final = 0.6  # of the input's shorter side: a face that large is looked at again, small
+_MIN_DOUBTFUL_PX: Final = 48.0  # on the canvas: a face that is smaller is no longer one at half the size
+_MIN_AGREEMENT: Final = 0.4  # IoU of what two looks found, from which on it is the same
 _MIN_LARGE: Final = 0.5  # of the picture's shorter side: what counts in the small view; the rest is the first pass's
 _OVERLAP_PX: Final = 96  # of tiles; a face up to that size lies whole on one of them, and no larger one counts there
 _PART_INSIDE: Final = 0.8  # of a box that is taken for a part of a large face
@@ -35,22 +37,27 @@ class View:
         canvas: uint8 (H, W, 3) RGB, the network's input size.
         scale: canvas pixels a pixel of the picture.
         origin: the canvas's x and y, in canvas pixels, at which the picture's corner lies.
-        min_side_px: of the longer side of a face's box on the canvas.
-        max_side_px: likewise.
+        min_large_px: of the picture made small, the longer side from which on a face on the canvas is a large one.
+        max_side_px: of the longer side of a face's box on the canvas.
         inside: x1, y1, x2, y2 on the canvas, within which a box must lie; infinite where the picture ends.
     """
 
     canvas: NDArray[np.uint8]
     scale: float
     origin: tuple[float, float] = (0.0, 0.0)
-    min_side_px: float = 0.0
+    min_large_px: float = 0.0
     max_side_px: float = math.inf
     inside: tuple[float, float, float, float] = (-math.inf, -math.inf, math.inf, math.inf)
 
     @property
     def is_small(self) -> bool:
         """Whether this is the picture made small, for large faces."""
-        return self.min_side_px > 0
+        return self.min_large_px > 0
+
+    def is_large(self, boxes_K4: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Which boxes (K, 4), in pixels of the picture, are large ones on the canvas: (K,)."""
+        side_K = (boxes_K4[:, 2:] - boxes_K4[:, :2]).max(axis=1, initial=0) * self.scale
+        return np.asarray(side_K >= self.min_large_px, np.bool_)
 
     def counts(self, boxes_K4: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Which boxes (K, 4), in canvas pixels, count: (K,)."""
@@ -58,7 +65,7 @@ class View:
         x1, y1, x2, y2 = self.inside
         low, high = np.array([x1, y1], np.float32), np.array([x2, y2], np.float32)
         within = (boxes_K4[:, :2] >= low).all(axis=1) & (boxes_K4[:, 2:] <= high).all(axis=1)
-        return np.asarray((side_K >= self.min_side_px) & (side_K <= self.max_side_px) & within, np.bool_)
+        return np.asarray((side_K <= self.max_side_px) & within, np.bool_)
 
 
 def letterbox(image_HWC: NDArray[np.uint8], width: int, height: int) -> tuple[NDArray[np.uint8], float]:
@@ -98,6 +105,48 @@ def is_conclusive(boxes_K4: NDArray[np.float32], scores_K: NDArray[np.float32], 
     """
     sure = boxes_K4[scores_K >= CONCLUSIVE_SCORE]
     return len(sure) > 0 and float((sure[:, 2:] - sure[:, :2]).max()) <= max_side_px
+
+
+def are_doubtful(boxes_K4: NDArray[np.float32], scores_K: NDArray[np.float32], min_side_px: float) -> NDArray[np.bool_]:
+    """Which faces of a first pass are to be confirmed by a look at the picture made small, (K,).
+
+    Args:
+        boxes_K4: the faces' boxes in pixels of the picture.
+        scores_K: their scores.
+        min_side_px: longer side, in pixels of the picture, of the smallest face that it shows well enough.
+    """
+    side_K = (boxes_K4[:, 2:] - boxes_K4[:, :2]).max(axis=1, initial=0)
+    return np.asarray((scores_K < CONCLUSIVE_SCORE) & (side_K >= min_side_px), np.bool_)
+
+
+def doubtful_side_px(scale: float) -> float:
+    """`are_doubtful`'s smallest side, in pixels of a picture whose ordinary view has that scale."""
+    return _MIN_DOUBTFUL_PX / scale
+
+
+def confirmed(
+    boxes_K4: NDArray[np.float32],
+    scores_K: NDArray[np.float32],
+    again_L4: NDArray[np.float32],
+    again_L: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """Scores of doubtful faces after a second look, (K,): the mean of both looks' where that is lower.
+
+    Never higher, so that which faces there are over a score does not depend on the lowest score that was asked for.
+
+    Args:
+        boxes_K4: the first pass's boxes.
+        scores_K: their scores.
+        again_L4: all boxes of the second look.
+        again_L: their scores.
+    """
+    low = np.maximum(boxes_K4[:, None, :2], again_L4[None, :, :2])
+    high = np.minimum(boxes_K4[:, None, 2:], again_L4[None, :, 2:])
+    shared_KL = np.clip(high - low, 0, None).prod(axis=2)
+    area_K, area_L = (np.clip(each[:, 2:] - each[:, :2], 0, None).prod(axis=1) for each in (boxes_K4, again_L4))
+    agree_KL = shared_KL >= _MIN_AGREEMENT * np.maximum(area_K[:, None] + area_L[None] - shared_KL, 1e-9)
+    second_K = np.where(agree_KL, again_L[None], 0.0).max(axis=1, initial=0.0)
+    return np.asarray(np.minimum(scores_K, (scores_K + second_K) / 2), np.float32)
 
 
 def are_parts(

@@ -252,7 +252,18 @@ def test_scales_and_score(photographs: list[Image]) -> None:
     for picture in (close_up(photographs[1], 1.0), photographs[0]):
         lowest = subject.detect([picture], 0.1)[0]
         for score in (0.3, 0.6, 0.8):
-            assert same(subject.detect([picture], score)[0], lowest.over(score))
+            found, expected = subject.detect([picture], score)[0], lowest.over(score)
+            assert np.array_equal(found.boxes, expected.boxes)
+            assert np.array_equal(found.scores, expected.scores)
+            np.testing.assert_allclose(found.landmarks, expected.landmarks, atol=1e-3)  # a mean of more or fewer zeros
+
+
+def test_doubtful_faces_are_looked_at_again(photographs: list[Image]) -> None:
+    """The astronaut's emblem is taken for a face by one look alone; a second look at half the size does not agree."""
+    one, two = (shipped_at(*scales).detect([photographs[1]])[0] for scales in ((1.0,), (1.0, 0.5)))
+    assert len(two) == 1
+    assert two.scores[0] == one.scores[0]
+    assert (len(one), one.num_views, two.num_views) == (2, 1, 2)
 
 
 def test_scales_and_batches(photographs: list[Image]) -> None:
@@ -260,7 +271,7 @@ def test_scales_and_batches(photographs: list[Image]) -> None:
     subject = shipped_at(1.0, 0.5)
     images = [photographs[0], close_up(photographs[1], 1.1), photographs[1], np.zeros((50, 60, 3), np.uint8)]
     together = subject.detect(images)
-    assert [found.num_views for found in together] == [1, 2, 1, 2]
+    assert [found.num_views for found in together] == [1, 2, 2, 2]
     for image, found in zip(images, together, strict=True):
         alone = subject.detect([image])[0]
         np.testing.assert_allclose(found.boxes, alone.boxes, atol=0.1)
@@ -269,9 +280,9 @@ def test_scales_and_batches(photographs: list[Image]) -> None:
 
 def test_tiles(photographs: list[Image]) -> None:
     """Small faces of a large photograph, of which one look finds a part at most, are found on tiles, each once."""
-    faces = cv2.resize(photographs[0], (800, 554), interpolation=cv2.INTER_AREA)
+    faces = cv2.resize(photographs[0], (560, 388), interpolation=cv2.INTER_AREA)
     large = np.full((1200, 1600, 3), 90, np.uint8)
-    large[50:604, 100:900] = faces
+    large[50:438, 100:660] = faces
     one, tiled = shipped_at(1.0).detect([large])[0], shipped_at(1.0, 2.0).detect([large])[0]
     assert tiled.num_views > 4
     assert len(tiled) > len(one)

@@ -5,7 +5,20 @@ import itertools
 import numpy as np
 import pytest
 
-from model.runtime.passes import are_parts, halved, is_conclusive, letterbox, small, tiles, useful_side_px, whole
+from model.runtime.passes import (
+    CONCLUSIVE_SCORE,
+    are_doubtful,
+    are_parts,
+    confirmed,
+    doubtful_side_px,
+    halved,
+    is_conclusive,
+    letterbox,
+    small,
+    tiles,
+    useful_side_px,
+    whole,
+)
 from model.runtime.scales import parse_scales
 
 BLANK = np.full((600, 800, 3), 200, np.uint8)
@@ -33,7 +46,7 @@ def test_small() -> None:
     assert view.origin == pytest.approx((80, 100))
     assert view.scale == 120 / 600
     assert view.is_small
-    assert view.counts(rows((100, 110, 140, 171), (100, 110, 140, 165))).tolist() == [True, False]
+    assert view.is_large(rows((0, 0, 200, 305), (0, 0, 200, 275))).tolist() == [True, False]  # of the picture's 600 px
 
 
 @pytest.mark.parametrize(("height", "width"), [(3000, 4000), (4000, 3000), (1000, 1280), (500, 3000), (1500, 1500)])
@@ -109,3 +122,22 @@ def test_scales_that_cannot_be(text: str) -> None:
     """Scales without 1, twice the same, or out of bounds are refused in one line."""
     with pytest.raises(ValueError, match="scales are 1 and"):
         parse_scales(text)
+
+
+def test_a_second_look_confirms_or_lowers() -> None:
+    """A face keeps its score where another look is as sure, else it has the mean; one that is missed has half."""
+    first = rows((0, 0, 100, 100), (200, 0, 300, 100), (400, 0, 500, 100))
+    again = rows((2, 2, 102, 102), (210, 5, 305, 100), (450, 50, 550, 150))
+    scores = confirmed(first, np.array([0.6, 0.6, 0.6], np.float32), again, np.array([0.9, 0.4, 0.9], np.float32))
+    np.testing.assert_allclose(scores, [0.6, 0.5, 0.3], rtol=1e-6)
+    assert confirmed(
+        first, np.array([0.6] * 3, np.float32), again[:0], np.zeros(0, np.float32)
+    ).tolist() == pytest.approx([0.3] * 3)
+
+
+def test_doubtful_faces() -> None:
+    """A face is doubtful under the conclusive score, if a look at half the size can show it at all."""
+    boxes = rows((0, 0, 60, 60), (0, 0, 60, 60), (0, 0, 20, 40))
+    scores = np.array([CONCLUSIVE_SCORE, 0.6, 0.6], np.float32)
+    assert are_doubtful(boxes, scores, doubtful_side_px(1.0)).tolist() == [False, True, False]
+    assert are_doubtful(boxes, scores, doubtful_side_px(1.5)).tolist() == [False, True, True]

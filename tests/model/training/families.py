@@ -28,23 +28,18 @@ _IR: Final = {
     "network.embedding_dim": "16",
 }
 _MIXTURE: Final = {"rows": "celeba:4,utkface:4,fer2013:4", "augmentation.flip_only": "celeba"}
+_NANO: Final = {
+    **_SWIN,
+    **_FUSION,
+    "network.backbone.stem_blocks": "1",
+    "network.backbone.conv_depths": "0,1",
+    "rows": "celeba:3,utkface:3,fer2013:3",
+    "statistics_batches": "2",
+}
 CHANGES: Final[dict[str, dict[str, str]]] = {
-    "nano": {
-        **_SWIN,
-        **_FUSION,
-        "network.backbone.stem_blocks": "1",
-        "network.backbone.conv_depths": "0,1",
-        "rows": "celeba:3,utkface:3,fer2013:3",
-        "statistics_batches": "2",
-    },
-    "wide": {
-        **_SWIN,
-        **_FUSION,
-        "network.backbone.stem_blocks": "1",
-        "network.backbone.conv_depths": "0,1",
-        "rows": "celeba:3,utkface:3,fer2013:3",
-        "statistics_batches": "2",
-    },
+    "nano": _NANO,
+    "nano-continued": _NANO,
+    "wide": _NANO,
     "swinface-pretrain": {**_SWIN, "rows": "celeba:4"},
     "swinface": {**_SWIN, **_FUSION, **_MIXTURE, "learning_rate": "0.05"},
     "tmlfa": {**_SWIN, **_FUSION, **_MIXTURE},

@@ -22,6 +22,7 @@ from tests.model.training.families import assignments, small, write_all
 
 _MULTI_TASK = {"teacher", "relation", "margin", "age", "gender", "race", "expression", "attributes"}
 LOSSES = {
+    "nano-continued": _MULTI_TASK,
     "wide": _MULTI_TASK,
     "swinface-pretrain": {"margin"},
     "swinface": {"margin", "age", "gender", "expression", "attributes"},
