@@ -8,16 +8,30 @@ and metrics.
 
 import asyncio
 import math
+import time
 from collections.abc import Callable
 from enum import Enum
 from types import TracebackType
 from typing import Final
 
-from service.errors import Draining, QueueFull, ServiceError, Stalled, Starting
+from service.errors import (
+    DeadlinePassed,
+    Disconnected,
+    Draining,
+    QueueFull,
+    ServiceError,
+    Stalled,
+    Starting,
+    WouldMissDeadline,
+)
 from service.metrics import Metrics
+from service.pace import Pace
 from service.watchdog import REFUSAL, Watchdog
 
 _MAX_RETRY_SECONDS: Final = 60
+# What is predicted is a mean, and a request that is let in and misses its deadline has cost others theirs for nothing.
+_MARGIN: Final = 1.5
+_UNFINISHED: Final = (DeadlinePassed, Disconnected, QueueFull, Stalled, WouldMissDeadline)
 
 
 class State(Enum):
@@ -35,11 +49,13 @@ class Admission:
 
     Args:
         capacity: images in flight at most.
-        predicted_seconds: how long work that comes now would wait; `Retry-After` is made from it.
+        predicted_seconds: how long work that comes now would wait, by what is known of the queues; with the pace at
+            which images are finished, who would miss their deadline is refused by it, and `Retry-After` made from it.
         metrics: where to count.
         watchdog: knows whether a run hangs; a service with such a run is not ready, and takes work only while another
             lane is left to do it.
         others_ready: whether the other processes behind the port are ready, without which none says that it is.
+        full: images under way that keep every lane busy; the pace is measured, and counts, from there on.
     """
 
     def __init__(
@@ -49,7 +65,9 @@ class Admission:
         metrics: Metrics,
         watchdog: Watchdog | None = None,
         others_ready: Callable[[], bool] = lambda: True,
+        full: int = 1,
     ) -> None:
+        self._pace = Pace(full)
         self._others_ready = others_ready
         self._capacity, self._predicted_seconds, self._metrics = capacity, predicted_seconds, metrics
         self._watchdog = watchdog or Watchdog(None, 1, metrics)
@@ -101,16 +119,29 @@ class Admission:
             return Stalled(REFUSAL)
         return None
 
-    def admit(self) -> "Ticket":
+    @property
+    def closes_connections(self) -> bool:
+        """Whether callers should look for another process from now on."""
+        return self.state is State.LEAVING or self.refusal() is not None
+
+    def turned_away(self, deadline: float | None = None) -> ServiceError | None:
+        """Why a request that comes now is not taken: as `admit` would raise; None where it is."""
+        return self.refusal() or self._full(1) or self._late(deadline)
+
+    def admit(self, deadline: float | None = None) -> "Ticket":
         """A ticket with one permit, for use in a `with` block.
+
+        Args:
+            deadline: on `time.monotonic`'s clock; None for work that has none.
 
         Raises:
             Starting: if the service is not ready yet.
             Draining: if it is stopping.
             Stalled: if runs that hang hold every lane.
             QueueFull: if as many images are in flight as may be.
+            WouldMissDeadline: if those are predicted to outlast the deadline.
         """
-        refusal = self.refusal()
+        refusal = self.turned_away(deadline)
         if refusal is not None:
             raise refusal
         ticket = Ticket(self)
@@ -127,14 +158,35 @@ class Admission:
         Raises:
             QueueFull: if fewer are free.
         """
-        if self._in_flight + num > self._capacity:
-            seconds = min(_MAX_RETRY_SECONDS, math.ceil(self._predicted_seconds()))
-            raise QueueFull(f"As many images are in flight as may be ({self._capacity}).", seconds)
+        refusal = self._full(num)
+        if refusal is not None:
+            raise refusal
         self._set(self._in_flight + num)
 
-    def give_back(self, num: int) -> None:
-        """Gives permits back."""
+    def give_back(self, num: int, *, is_finished: bool) -> None:
+        """Gives permits back; `is_finished` if the work that they stood for was done."""
         self._set(self._in_flight - num)
+        if is_finished:
+            self._pace.finished(num, self._in_flight)
+        else:
+            self._pace.dropped(self._in_flight)
+
+    def _full(self, num: int) -> QueueFull | None:
+        if self._in_flight + num <= self._capacity:
+            return None
+        seconds = min(_MAX_RETRY_SECONDS, math.ceil(self._all_predicted_seconds()))
+        return QueueFull(f"As many images are in flight as may be ({self._capacity}).", seconds)
+
+    def _late(self, deadline: float | None) -> WouldMissDeadline | None:
+        if deadline is None:
+            return None
+        seconds = self._all_predicted_seconds()
+        if seconds <= 0 or time.monotonic() + seconds <= deadline:
+            return None
+        return WouldMissDeadline("The queue is predicted to outlast the deadline.")
+
+    def _all_predicted_seconds(self) -> float:
+        return max(self._predicted_seconds(), _MARGIN * self._pace.predicted_seconds(self._in_flight))
 
     def _set(self, num: int) -> None:
         self._in_flight = num
@@ -164,4 +216,4 @@ class Ticket:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         held, self._held = self._held, 0
-        self._admission.give_back(held)
+        self._admission.give_back(held, is_finished=kind is None or not issubclass(kind, _UNFINISHED))

@@ -59,13 +59,18 @@ class Analyzer:
 
     def __init__(self, engine: Engine, settings: Settings, metrics: Metrics, *, is_watched: bool = True) -> None:
         self._engine, self._settings, self._metrics = engine, settings, metrics
-        self._lanes = Lanes(settings.num_lanes, "model")
+        gpu = settings.device == "cuda"
+        # Where lanes fill the cores, the event loop would wait behind them with every probe and every refusal; the one
+        # that drives a GPU leaves its core to others anyhow, and must not keep the GPU waiting.
+        self._lanes = Lanes(settings.num_lanes, "model", yields=not gpu)
         self._decode_lanes = Lanes(
-            settings.num_decode_lanes, "decode", lambda: metrics.dropped.labels("decode", "cancelled").inc()
+            settings.num_decode_lanes,
+            "decode",
+            lambda: metrics.dropped.labels("decode", "cancelled").inc(),
+            yields=True,
         )
         self.watchdog = Watchdog(settings.watchdog_seconds if is_watched else None, self._lanes.num, metrics)
         self._preparation = Preparation(engine.pack, settings.max_pixels)
-        gpu = settings.device == "cuda"
         wait = settings.max_wait_ms / 1000
         self._max_detection_batch = MAX_DETECTION_BATCH if gpu else 1
         self._max_batch = settings.max_batch or (_GPU_BATCH if gpu else _CPU_BATCH)

@@ -36,6 +36,7 @@ from service.schemas import reference_schemas
 from service.server import listen, make_server
 from service.settings import Settings
 
+_WORK: Final = frozenset({"/analyze", "/verify", "/search"})
 PAGE_DIR: Final = Path(__file__).resolve().parent / "page"
 _DOCS: Final = f"""<!doctype html>
 <html lang="en">
@@ -82,6 +83,7 @@ def create_app(
         metrics,
         analyzer.watchdog,
         lambda: member is None or member.is_group_ready,
+        analyzer.useful_in_flight(aligned=False),
     )
     pack = engine.pack
     labels = (pack.name, pack.version, pack.embedding_space or "", engine.device, pack.precision)
@@ -102,7 +104,7 @@ def create_app(
     _add_pages(app)
     _add_reference(app)
     handle_problems(app)
-    app.add_middleware(Door, settings=settings, metrics=metrics, admission=admission)
+    app.add_middleware(Door, settings=settings, metrics=metrics, admission=admission, work_paths=_WORK)
     return app
 
 

@@ -17,11 +17,12 @@ from starlette.requests import Request
 from starlette.types import Message, Receive, Scope
 
 from service.errors import BadRequest, DeadlinePassed, Disconnected, InvalidOption, TooLarge
-from service.protocol import ARRIVED
+from service.protocol import ARRIVED, LINK, Link
 
 _KEY: Final = "mien.arrival"
-_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_DRAIN_SECONDS: Final = 2.0
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+DRAIN_SECONDS: Final = 2.0
+_LONGEST: Final = 19  # digits of a length that is taken for one
 
 
 @dataclass(slots=True, eq=False)
@@ -34,25 +35,34 @@ class Arrival:
         receive: the server's.
         body_done: whether its body has come whole; True from the start where it has none.
         wants_continue: whether the caller holds its body back until it is told to go on.
+        stated_bytes: the body's length, where the caller states it.
+        stated_deadline: its `x-deadline-ms`, as it stands there.
+        link: its connection, where the server lends it.
     """
 
     request_id: str
     receive: Receive
     body_done: bool
     wants_continue: bool
+    stated_bytes: int | None = None
+    stated_deadline: str | None = None
+    link: Link | None = None
     at: float = field(default_factory=time.monotonic)
 
     @classmethod
     def of(cls, scope: Scope, receive: Receive) -> "Arrival":
         """Reads it off a request's headers, and leaves it in the scope for `arrival_of`."""
-        headers = Headers(scope=scope)
-        given = headers.get("x-request-id", "")
-        bodyless = "transfer-encoding" not in headers and headers.get("content-length", "0") == "0"
+        headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))  # of one that is repeated, the first
+        given, length = headers.get(b"x-request-id", b""), headers.get(b"content-length", b"")
+        deadline = headers.get(b"x-deadline-ms")
         arrival = cls(
-            given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex,
+            given.decode() if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex,
             receive,
-            bodyless,
-            headers.get("expect", "").lower() == "100-continue",
+            b"transfer-encoding" not in headers and length in (b"", b"0"),
+            headers.get(b"expect", b"").lower() == b"100-continue",
+            int(length) if length.isdigit() and len(length) < _LONGEST else None,
+            None if deadline is None else deadline.decode("latin-1"),
+            scope.pop(LINK, None),  # or it would hold the connection, which holds the scope
             scope.get(ARRIVED) or time.monotonic(),
         )
         scope[_KEY] = arrival
@@ -62,6 +72,17 @@ class Arrival:
     def elapsed_seconds(self) -> float:
         """Seconds since it came."""
         return time.monotonic() - self.at
+
+    def deadline(self, most_ms: int) -> float:
+        """When the answer is due, on `time.monotonic`'s clock: `most_ms` after arrival, or sooner by `x-deadline-ms`.
+
+        Raises:
+            InvalidOption: if `x-deadline-ms` is no whole number of at least 1.
+        """
+        given = self.stated_deadline
+        if given is not None and not (given.isascii() and given.isdigit() and 0 < len(given) < 10 and int(given) > 0):
+            raise InvalidOption("x-deadline-ms must be a whole number of milliseconds, at least 1.")
+        return self.at + min(int(given or most_ms), most_ms) / 1000
 
     async def next_message(self) -> Message:
         """The server's next message; notes when the body has come whole."""
@@ -105,7 +126,7 @@ class Arrival:
             return
         num_bytes = 0
         try:
-            async with asyncio.timeout(_DRAIN_SECONDS):
+            async with asyncio.timeout(DRAIN_SECONDS):
                 while not self.body_done and num_bytes <= cap_bytes:
                     num_bytes += len((await self.next_message()).get("body", b""))
         except TimeoutError:
@@ -122,18 +143,6 @@ def arrival_of(request: Request) -> Arrival:
     arrival = request.scope[_KEY]
     assert isinstance(arrival, Arrival), "the door stands before every route"
     return arrival
-
-
-def deadline_of(request: Request, most_ms: int) -> float:
-    """When the answer is due, on `time.monotonic`'s clock: `most_ms` after arrival, or sooner by `x-deadline-ms`.
-
-    Raises:
-        InvalidOption: if `x-deadline-ms` is no whole number of at least 1.
-    """
-    given = request.headers.get("x-deadline-ms")
-    if given is not None and not (given.isascii() and given.isdigit() and 0 < len(given) < 10 and int(given) > 0):
-        raise InvalidOption("x-deadline-ms must be a whole number of milliseconds, at least 1.")
-    return arrival_of(request).at + min(int(given or most_ms), most_ms) / 1000
 
 
 def _check_stated_length(headers: Headers, cap_bytes: int) -> None:

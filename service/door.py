@@ -1,22 +1,24 @@
 """The door: what happens to every request before any route and after it, in plain ASGI.
 
-Gives each request its id and its clock, asks for the key, counts, times and logs the answer, turns an unforeseen
-exception into a 500 that says nothing, and takes in the rest of a body that nobody read. Never buffers a body or an
-answer.
+Gives each request its id and its clock, asks for the key, turns work away that there is no room for, counts, times and
+logs the answer, turns an unforeseen exception into a 500 that says nothing, and takes in the rest of a body that nobody
+read. Never buffers a body or an answer.
 """
 
 import logging
+from collections.abc import Collection
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.admission import Admission, State
+from service.admission import Admission
 from service.arrival import Arrival
-from service.errors import Internal, Unauthorized
+from service.errors import Internal, InvalidOption, ServiceError, Unauthorized
 from service.logs import log_event
 from service.metrics import Metrics
 from service.problems import DISCONNECTED_STATUS, problem_response
+from service.refusals import Refusals
 from service.settings import Settings
 
 # Probes and scrapers hold no keys; the page, the reference and their files are the same for everyone and hold no data.
@@ -26,20 +28,37 @@ _QUIET: Final = frozenset({"/livez", "/readyz", "/metrics"})
 
 
 class Door:
-    """ASGI middleware, outermost."""
+    """ASGI middleware, outermost.
 
-    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics, admission: Admission) -> None:
+    Args:
+        app: what answers.
+        settings: what the operator chose.
+        metrics: where to count.
+        admission: who may come in.
+        work_paths: of the routes that do work, by POST, and that admission is asked for.
+    """
+
+    def __init__(
+        self, app: ASGIApp, settings: Settings, metrics: Metrics, admission: Admission, work_paths: Collection[str]
+    ) -> None:
         self._app, self._settings, self._metrics, self._admission = app, settings, metrics, admission
+        self._work_paths = work_paths
+        self._refusals = Refusals(metrics, settings.max_body_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self._live(scope, receive, send)
             return
-        arrival = Arrival.of(scope, receive)
+        arrival, lacks_key = Arrival.of(scope, receive), self._lacks_key(scope)
+        refused = None if lacks_key else self._turned_away(scope, arrival)
+        if refused is not None:
+            closes = self._admission.closes_connections
+            await self._refusals.answer(scope, arrival, send, refused, closes=closes)
+            return
         passage = _Passage(scope, arrival, send, self._settings, self._metrics, self._admission)
         try:
-            if self._lacks_key(scope):
+            if lacks_key:
                 refusal = problem_response(
                     Unauthorized("A key is needed, and it was missing or wrong."), arrival.request_id
                 )
@@ -53,6 +72,23 @@ class Door:
                 await refusal(scope, arrival.next_message, passage.send)
         finally:
             passage.count()
+
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The lifespan: what was refused last is told before it ends."""
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._refusals.tell()
+
+    def _turned_away(self, scope: Scope, arrival: Arrival) -> ServiceError | None:
+        """Why work is not taken: decided by the headers alone, before anything else of the request is looked at."""
+        if scope["path"] not in self._work_paths or scope["method"] != "POST":
+            return None
+        try:
+            deadline = arrival.deadline(self._settings.deadline_ms)
+        except InvalidOption:
+            deadline = None  # the route says so
+        return self._admission.turned_away(deadline)
 
     def _lacks_key(self, scope: Scope) -> bool:
         path = scope["path"]
@@ -104,8 +140,7 @@ class _Passage:
         if slug is not None:
             del headers["x-mien-problem"]
             self._metrics.rejected.labels(slug).inc()
-        leaves = self._admission.state is State.LEAVING or self._admission.refusal() is not None
-        if leaves or not self._arrival.body_done:
+        if self._admission.closes_connections or not self._arrival.body_done:
             headers["connection"] = "close"
 
     def count(self) -> None:

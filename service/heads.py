@@ -24,13 +24,18 @@ class Heads:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._since: dict[Connection, float] = {}
+        # By its last request, too: a connection that is seen between two requests each time has asked in between.
+        self._since: dict[Connection, tuple[Any, float]] = {}
 
     def sweep(self, connections: Iterable[Connection]) -> int:
         """Closes those that are late; how many they were. They get no answer: they have not asked."""
         now = time.monotonic()
-        self._since = {each: self._since.get(each, now) for each in connections if _has_not_asked(each)}
-        late = [each for each, since in self._since.items() if now - since > self._seconds]
+        before = self._since
+        self._since = {each: (each.cycle, now) for each in connections if _has_not_asked(each)}
+        for each, (cycle, _) in self._since.items():
+            if each in before and before[each][0] is cycle:
+                self._since[each] = before[each]
+        late = [each for each, (_, since) in self._since.items() if now - since > self._seconds]
         for each in late:
             each.transport.abort()
         return len(late)

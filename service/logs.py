@@ -59,6 +59,11 @@ def set_up_logs(level: str, worker: int | None = None) -> None:
         logging.getLogger(name).disabled = True
 
 
+def is_logged(level: int) -> bool:
+    """Whether an event of a level is logged: where asking is cheaper than what the event would hold."""
+    return _LOGGER.isEnabledFor(level)
+
+
 def log_event(event: str, *, level: int = logging.INFO, error: BaseException | None = None, **fields: object) -> None:
     """Logs one event. `error` adds its type and where it was raised, not its message, which may quote the input."""
     info = None if error is None else (type(error), error, error.__traceback__)

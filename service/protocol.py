@@ -1,29 +1,115 @@
-"""The protocol: uvicorn's own, with a note in each request's scope of when the last of its headers came in.
+"""The protocol: uvicorn's own, with a note in each request's scope of when the last of its headers came, and its link.
 
 A request's own task begins a turn of the event loop later, behind everything that came at once: a clock that began
-there would hide just what an overload adds. Never touches the bytes.
+there would hide just what an overload adds. The link lets a refusal go out before its request's body has come: the
+parser then throws the body away as it comes, without a task or a buffer, and the connection lives on. Never touches the
+bytes.
 """
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 ARRIVED: Final = "mien.arrived"
+LINK: Final = "mien.link"
+# h11's loop of events tells nobody that a body behind its answer has ended: there, such connections are closed.
+_FOLLOWS: Final = hasattr(AutoHTTPProtocol, "on_message_complete")
 
 
 class StampingProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type] # one of two classes, by what is installed
     """HTTP/1.1 by httptools where it is installed, else by h11."""
 
     cycle: Any
+    timeout_keep_alive_task: asyncio.TimerHandle | None
+    _late: "_LateBody | None" = None  # of the request that was answered last
 
     def data_received(self, data: bytes) -> None:
-        """Takes in bytes; those that complete a request's headers leave their time in its scope."""
+        """Takes in bytes; those that complete a request's headers leave their time and its link in its scope."""
         at, before = time.monotonic(), self.cycle
         super().data_received(data)
         if self.cycle is not before and self.cycle is not None:
             self.cycle.scope[ARRIVED] = at
+            if _FOLLOWS:
+                self.cycle.scope[LINK] = Link(self, self.cycle)
+        if self._late is not None and self._late.has_come:
+            self._late = None
+            self._idle_from_now()
+
+    def on_message_complete(self) -> None:
+        """Notes the end of a request's body."""
+        super().on_message_complete()
+        if self._late is not None:
+            self._late.end()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Waits for no body any more."""
+        super().connection_lost(exc)
+        if self._late is not None:
+            self._late.end()
+            self._late = None
+
+    def follow(self, seconds: float, done: Callable[[], None]) -> None:
+        """See `Link.follow`."""
+        self._late = _LateBody(self.loop.call_later(seconds, self.transport.close), done)
+
+    def _idle_from_now(self) -> None:
+        """Lets the keep-alive begin, which uvicorn does at an answer's end alone: the body's first bytes ended that."""
+        if self.cycle.response_complete and self.timeout_keep_alive_task is None and not self.transport.is_closing():
+            later = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+            self.timeout_keep_alive_task = later
+
+
+class Link:
+    """What a request that is being refused may know of its connection, and do to it."""
+
+    __slots__ = ("_connection", "_cycle")
+
+    def __init__(self, connection: StampingProtocol, cycle: Any) -> None:  # noqa: ANN401 - one of two classes of uvicorn's
+        self._connection, self._cycle = connection, cycle
+
+    @property
+    def is_body_whole(self) -> bool:
+        """Whether the body has come whole, read by anybody or not."""
+        return not self._cycle.more_body
+
+    @property
+    def outlives(self) -> bool:
+        """Whether the connection is to live on after the answer, as far as its caller and the server go."""
+        return bool(self._cycle.keep_alive)
+
+    def forget_body(self) -> None:
+        """Frees what has come of a body that nobody will read."""
+        self._cycle.body = bytearray()
+
+    def follow(self, seconds: float, done: Callable[[], None]) -> None:
+        """Closes the connection if the body, which still comes right after the answer's end, takes too long.
+
+        Args:
+            seconds: how long the rest of the body may take.
+            done: called once, when the body has come or the connection has ended.
+        """
+        if self._cycle.disconnected or self._connection.transport.is_closing():
+            done()
+        else:
+            self._connection.follow(seconds, done)
+
+
+class _LateBody:
+    """A body that comes behind its answer."""
+
+    def __init__(self, timer: asyncio.TimerHandle, done: Callable[[], None]) -> None:
+        self._timer, self._done = timer, done
+        self.has_come = False
+
+    def end(self) -> None:
+        """It has come, or never will."""
+        if not self.has_come:
+            self.has_come = True
+            self._timer.cancel()
+            self._done()
 
 
 PROTOCOL: Final[type[asyncio.Protocol]] = StampingProtocol

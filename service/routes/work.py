@@ -13,8 +13,8 @@ from starlette.responses import Response
 
 from service.admission import Ticket
 from service.analysis import Timings
-from service.arrival import arrival_of, deadline_of
-from service.errors import DeadlinePassed, Disconnected, WouldMissDeadline
+from service.arrival import arrival_of
+from service.errors import DeadlinePassed, Disconnected
 from service.parts import parts_of
 from service.problems import MEDIA_TYPE
 from service.uploads import parse_object, read_whole
@@ -24,7 +24,7 @@ JSON_TYPE: Final = "application/json"
 
 
 def admit(request: Request) -> tuple[Ticket, float]:
-    """Decides at the headers whether a request is taken.
+    """Takes a request's first permit; the door has let it in, and asks nobody twice but for what came in between.
 
     Returns:
         Its ticket, for a `with` block, and its deadline.
@@ -33,13 +33,8 @@ def admit(request: Request) -> tuple[Ticket, float]:
         ServiceError: `Starting`, `Draining`, `QueueFull`, `InvalidOption`, or `WouldMissDeadline` by prediction.
     """
     parts = parts_of(request)
-    deadline = deadline_of(request, parts.settings.deadline_ms)
-    ticket = parts.admission.admit()
-    predicted_seconds = parts.analyzer.predicted_seconds()
-    if predicted_seconds > 0 and time.monotonic() + predicted_seconds > deadline:
-        with ticket:
-            raise WouldMissDeadline("The queue is predicted to outlast the deadline.")
-    return ticket, deadline
+    deadline = arrival_of(request).deadline(parts.settings.deadline_ms)
+    return parts.admission.admit(deadline), deadline
 
 
 def chunks_of(request: Request, deadline: float) -> AsyncIterator[bytes]:

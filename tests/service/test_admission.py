@@ -86,7 +86,7 @@ def test_client_that_sends_eight_megabytes_before_it_reads_gets_its_429(tiny_pac
         callers.submit(post, served)
         in_flight(served, 1)
         body = bytes(8_000_000)
-        head = f"POST /analyze HTTP/1.1\r\nhost: x\r\ncontent-type: image/png\r\ncontent-length: {len(body)}\r\n\r\n"
+        head = f"POST /analyze HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {len(body)}\r\n\r\n"
         with socket.create_connection(served.address, WAIT_SECONDS) as connection:
             connection.sendall(head.encode() + body)  # all of it, before a byte is read
             status, headers, problem = read_answer(connection)

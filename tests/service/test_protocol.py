@@ -5,13 +5,17 @@ import contextlib
 import socket
 import time
 from collections.abc import AsyncIterator
+from typing import TypeVar
 
+import pytest
 import uvicorn
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.protocol import ARRIVED, PROTOCOL
+from service.protocol import ARRIVED, LINK, PROTOCOL
 
 BUSY_SECONDS = 0.05
+KEEP_ALIVE_SECONDS = 1
+App = TypeVar("App", bound=ASGIApp)
 
 
 class Stamps:
@@ -34,7 +38,7 @@ def test_a_request_comes_when_its_last_header_does() -> None:
     """Of headers in two parts, the time of the second counts; the next request on the connection has its own."""
 
     async def check() -> None:
-        async with _served() as (app, address):
+        async with _served(Stamps()) as (app, address):
             reader, writer = await asyncio.open_connection(*address)
             halves = []
             for _ in range(2):
@@ -55,7 +59,7 @@ def test_the_wait_for_the_event_loop_counts() -> None:
     """Of two requests that come at once, the second came before the first one was answered, and began after it."""
 
     async def check() -> None:
-        async with _served() as (app, address):
+        async with _served(Stamps()) as (app, address):
             pairs = [await asyncio.open_connection(*address) for _ in range(2)]
             for _, writer in pairs:
                 writer.write(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
@@ -67,11 +71,76 @@ def test_the_wait_for_the_event_loop_counts() -> None:
     asyncio.run(check())
 
 
+class Hasty:
+    """An app that answers before a request's body has come, and lets it come for `seconds` behind the answer."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self.num_done, self.stops = seconds, 0, asyncio.Event()
+
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        link = scope.pop(LINK)
+        assert (link.outlives, link.is_body_whole) == (True, False)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+        link.forget_body()
+        link.follow(self._seconds, self._done)
+
+    def _done(self) -> None:
+        self.num_done += 1
+        self.stops.set()
+
+
+def test_connection_whose_late_body_has_come_is_idle_again() -> None:
+    """A body that comes behind its answer ends, and the keep-alive closes the connection as any that is idle."""
+
+    async def check() -> None:
+        app = Hasty(60)
+        async with _served(app) as (_, address):
+            reader, writer = await asyncio.open_connection(*address)
+            for _ in range(2):
+                writer.write(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 6\r\n\r\nabc")
+                await reader.readuntil(b"ok")
+                writer.write(b"abc")
+                await app.stops.wait()
+                app.stops.clear()
+            began = time.monotonic()
+            assert await reader.read() == b""
+            writer.close()
+        assert app.num_done == 2
+        assert time.monotonic() - began < 10 * KEEP_ALIVE_SECONDS
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize("hangs_up", [False, True])
+def test_late_body_that_never_comes_is_waited_for_no_longer(hangs_up: bool) -> None:
+    """A caller that holds its body back is cut off, and one that hangs up is waited for no longer; both once."""
+
+    async def check() -> None:
+        app = Hasty(60 if hangs_up else 0.05)
+        async with _served(app) as (_, address):
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 6\r\n\r\nabc")
+            await reader.readuntil(b"ok")
+            if hangs_up:
+                writer.close()
+            else:
+                assert await reader.read() == b""
+            await app.stops.wait()
+            writer.close()
+        assert app.num_done == 1
+
+    asyncio.run(check())
+
+
 @contextlib.asynccontextmanager
-async def _served() -> AsyncIterator[tuple[Stamps, tuple[str, int]]]:
+async def _served(app: App) -> AsyncIterator[tuple[App, tuple[str, int]]]:
     """The app on a real server in this event loop."""
-    app, listener = Stamps(), socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, http=PROTOCOL, lifespan="off", ws="none", log_config=None))
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(
+        app, http=PROTOCOL, lifespan="off", ws="none", log_config=None, timeout_keep_alive=KEEP_ALIVE_SECONDS
+    )
+    server = uvicorn.Server(config)
     running = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         yield app, listener.getsockname()
