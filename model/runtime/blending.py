@@ -10,6 +10,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from model.runtime.overlap import intersection_over_union
+
 # Of the surest anchor's score: what its neighbours must have, so that the floor may be as far under a lowest score.
 SHARE: Final = 0.75
 _MIN_IOU: Final = 0.6  # with the surest anchor's box: another face's anchors overlap it less
@@ -34,12 +36,7 @@ def blended(
     """
     if not len(keep_K):
         return landmarks_A52[keep_K]
-    own = boxes_A4[keep_K]
-    low = np.maximum(own[:, None, :2], boxes_A4[None, :, :2])
-    high = np.minimum(own[:, None, 2:], boxes_A4[None, :, 2:])
-    shared_KA = np.clip(high - low, 0, None).prod(axis=2)
-    area_A = np.clip(boxes_A4[:, 2:] - boxes_A4[:, :2], 0, None).prod(axis=1)
-    overlap_KA = shared_KA / np.maximum(area_A[keep_K][:, None] + area_A[None] - shared_KA, 1e-9)
+    overlap_KA = intersection_over_union(boxes_A4[keep_K], boxes_A4)
     counts_KA = (overlap_KA >= _MIN_IOU) & (scores_A[None] >= SHARE * scores_A[keep_K][:, None])
     counts_KA[np.arange(len(keep_K)), keep_K] = True  # a box without an area overlaps nothing, itself included
     weight_KA = counts_KA * scores_A[None]

@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from model.runtime.overlap import areas, intersection_over_union, shared_areas
+
 # A first pass is conclusive from a face of this score on. Fixed, so that which faces are found over a score does not
 # depend on the lowest score that was asked for.
 CONCLUSIVE_SCORE: Final = 0.7
@@ -140,11 +142,7 @@ def confirmed(
         again_L4: all boxes of the second look.
         again_L: their scores.
     """
-    low = np.maximum(boxes_K4[:, None, :2], again_L4[None, :, :2])
-    high = np.minimum(boxes_K4[:, None, 2:], again_L4[None, :, 2:])
-    shared_KL = np.clip(high - low, 0, None).prod(axis=2)
-    area_K, area_L = (np.clip(each[:, 2:] - each[:, :2], 0, None).prod(axis=1) for each in (boxes_K4, again_L4))
-    agree_KL = shared_KL >= _MIN_AGREEMENT * np.maximum(area_K[:, None] + area_L[None] - shared_KL, 1e-9)
+    agree_KL = intersection_over_union(boxes_K4, again_L4) >= _MIN_AGREEMENT
     second_K = np.where(agree_KL, again_L[None], 0.0).max(axis=1, initial=0.0)
     return np.asarray(np.minimum(scores_K, (scores_K + second_K) / 2), np.float32)
 
@@ -163,10 +161,7 @@ def are_parts(
         large_L4: boxes that the small view found.
         sure_L: their scores.
     """
-    corners = np.maximum(boxes_K4[:, None, :2], large_L4[None, :, :2])
-    others = np.minimum(boxes_K4[:, None, 2:], large_L4[None, :, 2:])
-    shared_KL = np.clip(others - corners, 0, None).prod(axis=2)
-    inside_KL = shared_KL >= _PART_INSIDE * np.clip(boxes_K4[:, 2:] - boxes_K4[:, :2], 1e-6, None).prod(axis=1)[:, None]
+    inside_KL = shared_areas(boxes_K4, large_L4) >= _PART_INSIDE * np.maximum(areas(boxes_K4), 1e-6)[:, None]
     side_K, side_L = ((boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0) for boxes in (boxes_K4, large_L4))
     near_KL = side_K[:, None] >= _PART_SIDE * side_L[None]
     return np.asarray((inside_KL & near_KL & (scores_K[:, None] < sure_L[None])).any(axis=1), np.bool_)

@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from model.runtime.overlap import areas, shared_areas
+
 MIRRORED_LANDMARKS: Final = (1, 0, 2, 4, 3)  # a mirror makes the viewer's left eye the right one
 
 
@@ -44,19 +46,7 @@ def move_boxes(boxes: NDArray[np.floating], matrix: NDArray[np.float64]) -> NDAr
 
 def overlap_of_first(boxes: NDArray[np.floating], others: NDArray[np.floating]) -> NDArray[np.float64]:
     """The share of each box (F, 4) that each of others (G, 4) covers, (F, G), 0 to 1."""
-    top_left = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    bottom_right = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    shared = np.clip(bottom_right - top_left, 0, None).prod(axis=2)
-    area = np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(axis=1)
-    return np.asarray(shared / np.maximum(area, 1e-6)[:, None], np.float64)
-
-
-def intersection_over_union(boxes: NDArray[np.floating], others: NDArray[np.floating]) -> NDArray[np.float64]:
-    """IoU of each box (F, 4) with each of others (G, 4), (F, G)."""
-    area = np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(axis=1)
-    other_area = np.clip(others[:, 2:] - others[:, :2], 0, None).prod(axis=1)
-    shared = overlap_of_first(boxes, others) * area[:, None]
-    return np.asarray(shared / np.maximum(area[:, None] + other_area[None] - shared, 1e-6), np.float64)
+    return np.asarray(shared_areas(boxes, others) / np.maximum(areas(boxes), 1e-6)[:, None], np.float64)
 
 
 def resample(

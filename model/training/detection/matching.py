@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.runtime.detection import Detections
-from model.training.detection.geometry import intersection_over_union
+from model.runtime.overlap import intersection_over_union
 
 MIN_IOU: Final = 0.5
 

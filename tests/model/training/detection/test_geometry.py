@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
+from model.runtime.overlap import intersection_over_union
 from model.training.detection.geometry import (
-    intersection_over_union,
     move_boxes,
     move_landmarks,
     move_points,
