@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model.runtime.pack import Verification
+from model.runtime.pack import Pack, Verification
 from service.analysis import Analysis, Face, Options, Timings, Upload
 from service.analyzer import Analyzer
+from service.answers import Json, face_answer, model_answer
 from service.errors import NoFace, ServiceError
 from service.vectors import embedding_dim
 from service.verification import Criterion, confidence, similarities
@@ -64,6 +65,19 @@ def compare_embeddings(
     similarity = float(similarities(first, second[None])[0])
     same = criterion.same(similarity)
     return Comparison(similarity, same, confidence(calibrated, similarity, same), criterion)
+
+
+def comparison_answer(compared: Comparison, pack: Pack) -> Json:
+    """`/verify`'s answer, but for the timings."""
+    return {
+        "same": compared.same,
+        "confidence": compared.confidence,
+        "similarity": compared.similarity,
+        "threshold": compared.criterion.threshold,
+        "fmr": compared.criterion.fmr,
+        "faces": [None if face is None else face_answer(face) for face in compared.faces],
+        "model": model_answer(pack),
+    }
 
 
 def _largest(analysis: Analysis) -> tuple[Face, Face]:

@@ -44,17 +44,23 @@ _RULES: Final = {  # by pydantic's type of error, whose own message is a library
 
 def problem_response(error: ServiceError, request_id: str) -> Response:
     """A refusal as an answer."""
-    kind = error.kind
-    body = {
-        "type": kind.uri,
-        "title": kind.title,
-        "status": kind.status,
-        "detail": error.detail,
-        "request_id": request_id,
-    }
-    response = Response(dump({**body}), kind.status, error.headers, MEDIA_TYPE)
-    response.headers["x-mien-problem"] = kind.slug
+    response = Response(problem_body(error, request_id), error.status, error.headers, MEDIA_TYPE)
+    response.headers["x-mien-problem"] = error.kind.slug
     return response
+
+
+def problem_body(error: ServiceError, request_id: str) -> bytes:
+    """A refusal as JSON, which ends with the request's id."""
+    kind = error.kind
+    return dump(
+        {
+            "type": kind.uri,
+            "title": kind.title,
+            "status": kind.status,
+            "detail": error.detail,
+            "request_id": request_id,
+        }
+    )
 
 
 def handle_problems(app: FastAPI) -> None:

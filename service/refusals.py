@@ -11,12 +11,11 @@ from typing import Final
 
 from starlette.types import Scope, Send
 
-from service.answers import dump
 from service.arrival import DRAIN_SECONDS, Arrival
 from service.errors import ServiceError
 from service.logs import is_logged, log_event
 from service.metrics import Metrics
-from service.problems import MEDIA_TYPE
+from service.problems import MEDIA_TYPE, problem_body
 
 _TELL_SECONDS: Final = 1.0
 # Bodies that still come behind their refusals, at once: each costs what it takes to receive, and a connection.
@@ -129,8 +128,7 @@ class _Prepared:
     def __init__(self, route: str, error: ServiceError, metrics: Metrics) -> None:
         kind = error.kind
         self.route, self.status, self.slug = route, kind.status, kind.slug
-        problem = {"type": kind.uri, "title": kind.title, "status": kind.status, "detail": error.detail}
-        self._before_id = dump({**problem, "request_id": ""})[:-2]
+        self._before_id = problem_body(error, "")[:-2]
         self._headers = [(b"content-type", MEDIA_TYPE.encode()), (b"x-content-type-options", b"nosniff")]
         self._rejected = metrics.rejected.labels(kind.slug)
         self._requests = metrics.requests.labels(route, str(kind.status))

@@ -277,7 +277,7 @@ class Objective(nn.Module):
         return cross_entropy(logits_BK, batch.expression, self.forms.label_smoothing, weights)
 
     def _class_weight(self, task: str) -> Tensor | None:
-        return dict(self.named_buffers(recurse=False)).get(f"class_weight_{task}")
+        return getattr(self, f"class_weight_{task}", None)
 
     def _attributes(self, answer: Tensor, batch: Batch, _: Moment) -> Tensor:
         target_BA = batch.attributes

@@ -6,6 +6,7 @@ are too. Never batches across requests, and never listens on anything.
 
 import base64
 import math
+from dataclasses import replace
 from enum import Enum
 from functools import partial
 from typing import Final, assert_never
@@ -14,8 +15,8 @@ import numpy as np
 import orjson
 
 from service.analysis import Analysis, Face, ImageResult, Options
-from service.answers import analysis_answer, dump, face_answer, model_answer
-from service.comparison import compare_embeddings
+from service.answers import analysis_answer, dump
+from service.comparison import compare_embeddings, comparison_answer
 from service.onnx_engine import OnnxEngine
 from service.preparation import Cut, Preparation, choose
 from service.verification import criterion
@@ -72,17 +73,7 @@ class Pipeline:
         pack, faces = self._engine.pack, [result.faces[0] for result in self.results(Work.VERIFY, data)]
         first, second = (face.outputs["embedding"] for face in faces)
         compared = compare_embeddings(pack.verification, first, second, criterion(pack.verification))
-        return dump(
-            {
-                "same": compared.same,
-                "confidence": compared.confidence,
-                "similarity": compared.similarity,
-                "threshold": compared.criterion.threshold,
-                "fmr": compared.criterion.fmr,
-                "faces": [face_answer(face) for face in faces],
-                "model": model_answer(pack),
-            }
-        )
+        return dump(comparison_answer(replace(compared, faces=(faces[0], faces[1])), pack))
 
     def _detected(self, data: bytes, options: Options) -> ImageResult:
         min_score = self._engine.pack.detector.min_score

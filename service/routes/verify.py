@@ -11,9 +11,9 @@ from starlette.responses import Response
 
 from service.admission import Ticket
 from service.analysis import Timings, Upload
-from service.answers import dump, face_answer, model_answer, timings_answer
+from service.answers import dump, timings_answer
 from service.arrival import arrival_of
-from service.comparison import Comparison, compare_embeddings, compare_images
+from service.comparison import Comparison, compare_embeddings, compare_images, comparison_answer
 from service.errors import BadRequest
 from service.parts import parts_of
 from service.routes.work import admit, answered, bodies, chunks_of, problems, read_object, watched
@@ -96,15 +96,5 @@ def _both(body: dict[str, object], names: tuple[str, str]) -> bool:
 
 
 def _answer(request: Request, compared: Comparison, total_seconds: float) -> bytes:
-    return dump(
-        {
-            "same": compared.same,
-            "confidence": compared.confidence,
-            "similarity": compared.similarity,
-            "threshold": compared.criterion.threshold,
-            "fmr": compared.criterion.fmr,
-            "faces": [None if face is None else face_answer(face) for face in compared.faces],
-            "model": model_answer(parts_of(request).analyzer.pack),
-            "timings_ms": timings_answer(compared.timings or Timings(), total_seconds),
-        }
-    )
+    answer = comparison_answer(compared, parts_of(request).analyzer.pack)
+    return dump({**answer, "timings_ms": timings_answer(compared.timings or Timings(), total_seconds)})

@@ -5,7 +5,6 @@ Holds the order of things. Never holds a loss, a schedule or a file format. A st
 """
 
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,7 +29,6 @@ from model.training.run_folder import EMA
 from model.training.schedule import learning_rate
 from model.training.seeds import STATISTICS, seed_of
 
-Levels = Callable[[Tensor], list[tuple[Tensor, Tensor, Tensor]]]
 _MEAN, _STD = 127.5, 128.0  # SCRFD's, and the pack's defaults
 
 
@@ -40,12 +38,10 @@ class DetectorTraining:
     Attributes:
         recipe: how it goes.
         state: what it is between two steps.
-        levels: the network's answers on images; whoever can compute them with less to launch may say how.
     """
 
     def __init__(self, recipe: DetectorRecipe, reader: BatchReader, state: DetectorState, device: torch.device) -> None:
         self.recipe, self.state = recipe, state
-        self.levels: Levels = state.network.levels
         self._reader, self._device = reader, device
 
     def step(self) -> dict[str, Tensor]:
@@ -57,7 +53,7 @@ class DetectorTraining:
         for group in state.optimizer.param_groups:
             group["lr"] = rate
         batch = self._reader.read(state.step).to(self._device)
-        losses = detection_losses(self.levels(normalised(batch.pixels())), batch)
+        losses = detection_losses(state.network.levels(normalised(batch.pixels())), batch)
         total = weighted_sum(losses, recipe.losses)
         state.optimizer.zero_grad(set_to_none=True)
         total.backward()
