@@ -26,7 +26,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 def reproduce(pack: str, data: Path, out: Path, share: float) -> None:
     """Makes the shipped PACK again: trains detector and analyzer, exports, and prints figures beside the shipped ones.
 
-    On a GPU the whole takes about twenty minutes, on a CPU days. A run that is stopped goes on with the same command.
+    On a GPU the whole takes over half an hour, on a CPU days. A run that is stopped goes on with the same command.
 
     \b
     mien-train reproduce nano --data ../shared/data
