@@ -1,10 +1,10 @@
 """Batcher: one model's queue, shared by the faces (or images) of every request.
 
-Data flow: `ask` puts an item in the queue -> the dispatcher takes a free lane, then forms a batch of what has queued
-meanwhile -> the batch runs in the lane -> each answer goes to its asker. So a batch is what queued while the last ran.
-Errors, by step: a hopeless deadline is refused at `ask` (503); cancelled and expired items (504) are dropped before
-stacking; a failed or short run fails its own items alone (500). Never waits for company unless told to, never lets a
-full batch wait, and never stops: the dispatcher outlives any failure, and a run that hangs (see `service.watchdog`).
+Data flow: `put` (or `ask`, from the event loop) adds items to the queue -> a lane that is free takes a batch of what
+has queued meanwhile -> runs it -> gives each answer to its asker, in the lane. So a batch is what queued while the last
+ran. Errors, by step: a hopeless deadline is refused at `put` (503); items that nobody wants any more and expired ones
+(504) are dropped before stacking; a failed or short run fails its own items alone (500). Never waits for company unless
+told to, never lets a full batch wait, and outlives any failure of a run, and one that hangs (see `service.watchdog`).
 """
 
 import asyncio
@@ -13,17 +13,19 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Generic, TypeVar
 
 from service.errors import DeadlinePassed, Draining, Internal, ServiceError, Stalled, WouldMissDeadline
-from service.lanes import Lanes
+from service.lanes import Lanes, Run
 from service.logs import log_event
 from service.metrics import Metrics
 from service.watchdog import REFUSAL, Watchdog
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
+_POLL_SECONDS: Final = 0.005
 _NEWEST: Final = 0.2  # weight of the newest run in the running mean of seconds an item
 
 
@@ -37,21 +39,32 @@ class Answered(Generic[Answer]):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Waiting(Generic[Item, Answer]):
+class Wish(Generic[Item, Answer]):
+    """An item in a queue.
+
+    Attributes:
+        item: what to run.
+        deadline: on `time.monotonic`'s clock.
+        done: told the answer, or why there is none, once: in the lane that ran it, or in whichever thread it fails.
+        is_wanted: whether anybody still waits; `done` is not called for who does not. Called from any thread.
+        since: when the wait began, on the same clock.
+    """
+
     item: Item
-    future: "asyncio.Future[Answered[Answer]]"
     deadline: float
-    since: float
+    done: Callable[["Answered[Answer] | ServiceError"], None]
+    is_wanted: Callable[[], bool]
+    since: float = field(default_factory=time.monotonic)
 
 
 class Batcher(Generic[Item, Answer]):
-    """One queue and its dispatcher. Belongs to one event loop.
+    """One queue, from which lanes take. `close` it on the event loop that its watchdog belongs to.
 
     Args:
         name: the model's, in metrics and logs.
         run: blocks; takes items, gives as many answers in their order. An answer that is a `ServiceError` fails its
             item alone.
-        lanes: the threads that runs happen in, shared among queues.
+        lanes: threads to run in, shared with other batchers.
         max_batch: items in one run at most.
         max_wait_seconds: how long a batch that is not full waits for company.
         metrics: where to count.
@@ -71,33 +84,51 @@ class Batcher(Generic[Item, Answer]):
     ) -> None:
         self._name, self._run, self._lanes = name, run, lanes
         self._max_batch, self._max_wait_seconds, self._metrics = max_batch, max_wait_seconds, metrics
-        self._queue: deque[_Waiting[Item, Answer]] = deque()
-        self._arrived = asyncio.Event()
-        self._runs: set[asyncio.Task[None]] = set()
+        self._queue: deque[Wish[Item, Answer]] = deque()
         self._num_running = 0
         self._seconds_per_item = 0.0
-        self._dispatcher: asyncio.Task[None] | None = None
+        self._is_closed = False
+        self._length = metrics.queue_length.labels(name)
+        self._wait_seconds = metrics.queue_seconds.labels(name)
+        self._batch_size = metrics.batch_size.labels(name)
         self._watchdog = watchdog or Watchdog(None, lanes.num, metrics)
         self._watchdog.subscribe(self._refuse_if_blocked)
-
-    def start(self) -> None:
-        """Starts the dispatcher, in the running loop."""
-        self._dispatcher = asyncio.get_running_loop().create_task(self._dispatch(), name=f"mien-{self._name}")
+        lanes.add(self)
 
     async def close(self) -> None:
-        """Stops the dispatcher; waits for the runs; whoever still waits in the queue gets 503."""
-        if self._dispatcher is not None:
-            self._dispatcher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._dispatcher
-        await asyncio.gather(*self._runs, return_exceptions=True)
-        while self._queue:
-            _fail([self._queue.popleft()], Draining("The service is stopping."))
+        """Takes no more; waits for the runs; whoever still waits in the queue gets 503."""
+        with self._lanes.changed:
+            self._is_closed = True
+            left = self._emptied()
+        _fail(left, Draining("The service is stopping."))
+        while self._num_running:
+            await asyncio.sleep(_POLL_SECONDS)
 
     def predicted_seconds(self) -> float:
         """How long an item that comes now will wait for its answer, by the measured seconds an item; 0 when idle."""
         ahead = len(self._queue) + self._num_running
         return (ahead + 1) * self._seconds_per_item / self._lanes.num if self._queue else 0.0
+
+    def put(self, wishes: Sequence[Wish[Item, Answer]]) -> None:
+        """Queues items that belong together; from any thread.
+
+        Raises:
+            WouldMissDeadline: if the queue is predicted to outlast the first one's deadline.
+            Stalled: if no run can begin since all lanes are held by runs that hang.
+            Draining: if the batcher is closed.
+        """
+        if self._watchdog.is_blocked:
+            raise Stalled(REFUSAL)
+        # An empty queue is always joined: the prediction could be stale, and only runs can mend it.
+        predicted_seconds = self.predicted_seconds()
+        if predicted_seconds > 0 and wishes and time.monotonic() + predicted_seconds > wishes[0].deadline:
+            raise WouldMissDeadline("The queue is predicted to outlast the deadline.")
+        with self._lanes.changed:
+            if self._is_closed:
+                raise Draining("The service is stopping.")
+            self._queue.extend(wishes)
+            self._length.set(len(self._queue))
+            self._lanes.wake(len(wishes))
 
     async def ask(self, item: Item, deadline: float) -> Answered[Answer]:
         """Queues one item and waits for its answer; cancelling the wait takes the item out.
@@ -107,128 +138,128 @@ class Batcher(Generic[Item, Answer]):
             deadline: on `time.monotonic`'s clock.
 
         Raises:
-            WouldMissDeadline: if the queue is predicted to outlast the deadline.
             DeadlinePassed: if it passed in the queue.
             Internal: if the run failed.
-            Stalled: if the run hangs, or no run can begin since all lanes are held by such runs.
+            Stalled: if the run hangs, or no run can begin.
+            WouldMissDeadline: as `put`.
         """
-        if self._watchdog.is_blocked:
-            raise Stalled(REFUSAL)
-        now = time.monotonic()
-        # An empty queue is always joined: the prediction could be stale, and only runs can mend it.
-        predicted_seconds = self.predicted_seconds()
-        if predicted_seconds > 0 and now + predicted_seconds > deadline:
-            raise WouldMissDeadline("The queue is predicted to outlast the deadline.")
-        future: asyncio.Future[Answered[Answer]] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Waiting(item, future, deadline, now))
-        self._metrics.queue_length.labels(self._name).set(len(self._queue))
-        self._arrived.set()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Answered[Answer]] = loop.create_future()
+
+        def settle(answer: Answered[Answer] | ServiceError) -> None:
+            if future.done():
+                return
+            if isinstance(answer, ServiceError):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
+
+        def done(answer: Answered[Answer] | ServiceError) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+                loop.call_soon_threadsafe(settle, answer)
+
+        self.put([Wish(item, deadline, done, lambda: not future.done())])
         return await future
 
-    async def _dispatch(self) -> None:
-        while True:
-            await self._arrived.wait()
-            try:
-                await self._fill()
-                await self._lanes.take()
-                self._launch()
-            except Exception as error:
-                log_event("dispatcher failed and goes on", level=40, error=error, model=self._name)
-                await asyncio.sleep(0)  # whatever keeps failing must not keep the loop from everyone else
+    @property
+    def since(self) -> float | None:
+        """As `lanes.Source` has it."""
+        return self._queue[0].since if self._queue else None
 
-    async def _fill(self) -> None:
-        """Waits for a full batch, no longer than `max_wait_seconds` after the oldest item came."""
-        while self._max_wait_seconds and self._queue and len(self._queue) < self._max_batch:
-            left = self._queue[0].since + self._max_wait_seconds - time.monotonic()
-            if left <= 0:
-                return
-            self._arrived.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._arrived.wait(), left)
-        if self._queue:
-            self._arrived.set()
+    @property
+    def due(self) -> float:
+        """As `lanes.Source` has it: a batch that is full never waits."""
+        is_full = not self._max_wait_seconds or len(self._queue) >= self._max_batch
+        return 0.0 if is_full else self._queue[0].since + self._max_wait_seconds
 
-    def _launch(self) -> None:
-        """Runs a batch in the lane that was taken, or gives the lane back where nothing is left to run."""
-        batch: list[_Waiting[Item, Answer]] = []
-        try:
-            batch = self._assemble()
-        finally:
-            if not batch:
-                self._lanes.free()
-        if batch:
-            self._num_running += len(batch)
-            task = asyncio.get_running_loop().create_task(self._run_batch(batch))
-            self._runs.add(task)
-            task.add_done_callback(self._runs.discard)
-
-    def _assemble(self) -> list[_Waiting[Item, Answer]]:
-        """Takes this lane's share of the queue, so that idle lanes split what came at once, and drops the dead."""
-        share = min(self._max_batch, math.ceil(len(self._queue) / (self._lanes.num_free + 1)))
-        batch: list[_Waiting[Item, Answer]] = []
+    def take(self, num_idle: int) -> Run | None:
+        """A lane's share of the queue, so that idle lanes split what came at once; drops the dead."""
+        share = min(self._max_batch, math.ceil(len(self._queue) / (num_idle + 1)))
+        batch, expired = list[Wish[Item, Answer]](), list[Wish[Item, Answer]]()
         now = time.monotonic()
         while self._queue and len(batch) < share:
-            waiting = self._queue.popleft()
-            if self._is_live(waiting, now):
-                batch.append(waiting)
-        if not self._queue:
-            self._arrived.clear()
-        self._metrics.queue_length.labels(self._name).set(len(self._queue))
-        return batch
+            wish = self._queue.popleft()
+            if not wish.is_wanted():
+                self._metrics.dropped.labels(self._name, "cancelled").inc()
+            elif now >= wish.deadline:
+                self._metrics.dropped.labels(self._name, "expired").inc()
+                expired.append(wish)
+            else:
+                batch.append(wish)
+        self._length.set(len(self._queue))
+        self._num_running += len(batch)
+        return partial(self._run_batch, batch, expired) if batch or expired else None
 
-    def _is_live(self, waiting: _Waiting[Item, Answer], now: float) -> bool:
-        if waiting.future.done():
-            self._metrics.dropped.labels(self._name, "cancelled").inc()
-            return False
-        if now >= waiting.deadline:
-            self._metrics.dropped.labels(self._name, "expired").inc()
-            _fail([waiting], DeadlinePassed("The deadline passed while the request waited in the queue."))
-            return False
-        return True
-
-    async def _run_batch(self, batch: list[_Waiting[Item, Answer]]) -> None:
+    def _run_batch(self, batch: Sequence[Wish[Item, Answer]], expired: Sequence[Wish[Item, Answer]]) -> None:
+        # Told here, without the lanes' lock: whoever is told may have more to put in a queue.
+        _fail(expired, DeadlinePassed("The deadline passed while the request waited in the queue."))
+        if not batch:
+            return
         started = time.monotonic()
+        watched = self._watchdog.begin(self._name, partial(self._give_up, batch))
+        answers = self._answers(batch)
+        seconds = time.monotonic() - started
+        if not self._watchdog.end(watched):
+            return  # given up on: nobody waits for these answers any more
+        with self._lanes.changed:
+            self._num_running -= len(batch)
+            self._measure(seconds / len(batch))
+        self._deliver(batch, answers, started, seconds)
+
+    def _answers(self, batch: Sequence[Wish[Item, Answer]]) -> Sequence[Answer | ServiceError]:
         try:
-            run = self._lanes.run(self._run, [waiting.item for waiting in batch])
-            answers = await self._watchdog.watch(run, self._name, self._lanes.free)
+            answers = self._run([wish.item for wish in batch])
             if len(answers) != len(batch):
                 raise RuntimeError(f"{len(answers)} answers to {len(batch)} items")
-        except Stalled as error:
-            _fail(batch, error)
-        except Exception as error:
+        except BaseException as error:  # a run may raise anything, and fails its own items alone
             self._metrics.failed_runs.labels(self._name).inc()
-            # What runs here sees arrays alone, so its message names shapes and nodes, never anybody's data.
+            # The log is the operator's: the library's message names nodes and shapes, never anybody's data.
             log_event("run failed", level=40, error=error, model=self._name, items=len(batch), message=str(error)[:200])
-            _fail(batch, Internal("The model failed on this image."))
-        else:
-            self._deliver(batch, answers, started)
-        finally:
+            return [Internal("The model failed on this image.") for _ in batch]
+        return answers
+
+    def _give_up(self, batch: Sequence[Wish[Item, Answer]]) -> None:
+        with self._lanes.changed:
             self._num_running -= len(batch)
+        _fail(batch, Stalled(REFUSAL))
 
     def _refuse_if_blocked(self) -> None:
-        while self._watchdog.is_blocked and self._queue:
-            _fail([self._queue.popleft()], Stalled(REFUSAL))
-        self._metrics.queue_length.labels(self._name).set(len(self._queue))
+        if not self._watchdog.is_blocked:
+            return
+        with self._lanes.changed:
+            left = self._emptied()
+        _fail(left, Stalled(REFUSAL))
+
+    def _emptied(self) -> list[Wish[Item, Answer]]:
+        """Takes everything out of the queue. Under the lanes' lock."""
+        left = list(self._queue)
+        self._queue.clear()
+        self._length.set(0)
+        return left
+
+    def _measure(self, seconds_per_item: float) -> None:
+        known = self._seconds_per_item
+        self._seconds_per_item = seconds_per_item if known == 0 else known + _NEWEST * (seconds_per_item - known)
 
     def _deliver(
-        self, batch: list[_Waiting[Item, Answer]], answers: Sequence[Answer | ServiceError], started: float
+        self,
+        batch: Sequence[Wish[Item, Answer]],
+        answers: Sequence[Answer | ServiceError],
+        started: float,
+        seconds: float,
     ) -> None:
-        seconds = time.monotonic() - started
-        per_item = seconds / len(batch)
-        known = self._seconds_per_item
-        self._seconds_per_item = per_item if known == 0 else known + _NEWEST * (per_item - known)
-        self._metrics.batch_size.labels(self._name).observe(len(batch))
-        for waiting, answer in zip(batch, answers, strict=True):
-            self._metrics.queue_seconds.labels(self._name).observe(started - waiting.since)
+        self._batch_size.observe(len(batch))
+        for wish, answer in zip(batch, answers, strict=True):
+            waited = started - wish.since
+            self._wait_seconds.observe(waited)
             if isinstance(answer, ServiceError):
-                _fail([waiting], answer)
-            elif not waiting.future.done():
-                waiting.future.set_result(Answered(answer, started - waiting.since, seconds))
+                _fail([wish], answer)
+            elif wish.is_wanted():
+                wish.done(Answered(answer, waited, seconds))
 
 
-def _fail(batch: Sequence[_Waiting[Item, Answer]], error: ServiceError) -> None:
-    for waiting in batch:
-        if not waiting.future.done():
+def _fail(batch: Sequence[Wish[Item, Answer]], error: ServiceError) -> None:
+    for wish in batch:
+        if wish.is_wanted():
             # Each asker gets an exception of its own: a shared one would gather every asker's traceback.
-            waiting.future.set_exception(type(error)(error.detail))
-            waiting.future.exception()  # an asker that was cancelled at this moment leaves it unread, which is no news
+            wish.done(type(error)(error.detail))

@@ -1,72 +1,191 @@
-"""Lanes: threads for work that blocks, as many as may run at once.
+"""Lanes: threads for work that blocks, as many as may run at once, which take their work themselves.
 
-One set of lanes runs every graph of a pack, detector and analyzers alike: a queue takes a lane before it forms a batch,
-so lanes times intra-op threads (one) never exceed the cores. Decoding has lanes of its own, or it would starve the
-queues. Never holds a queue of graphs: what waits for a lane waits in its `Batcher`, where it can be dropped.
+One set of lanes runs every graph of a pack, detector and analyzers alike, so that lanes times intra-op threads (one)
+never exceed the cores. A lane that has done with one run takes the next from whoever has waited longest, without a word
+to the event loop: on a CPU the way there and back would leave a core idle after each run. Decoding has lanes of its
+own, or it would starve the queues. Never holds a queue of graphs: what waits for a lane waits in its `Batcher`.
 """
 
 import asyncio
+import contextlib
 import os
 import sys
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from dataclasses import dataclass
+from typing import Final, ParamSpec, Protocol, TypeVar
+
+from service.logs import log_event
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Run = Callable[[], None]
 _NICER, _NICEST = 4, 19
+_ALWAYS: Final = 0.0
+
+
+class Source(Protocol):
+    """What lanes take work from. Every method is called under the lanes' lock, and must not block."""
+
+    @property
+    def since(self) -> float | None:
+        """Since when, on `time.monotonic`'s clock, the oldest item has waited; None where none does."""
+
+    @property
+    def due(self) -> float:
+        """When work may be taken, on the same clock; in the past where it may be at once."""
+
+    def take(self, num_idle: int) -> Run | None:
+        """One run, to be called without the lock; None where what waited is not wanted any more.
+
+        Args:
+            num_idle: other lanes that have nothing to do, and may take their share.
+        """
 
 
 class Lanes:
-    """A fixed number of threads. All methods but `run`'s callee belong to one event loop.
+    """A fixed number of threads, started with the first work.
 
     Args:
         num: threads.
         name: theirs.
-        dropped: called for each call that was cancelled before it began.
+        dropped: called for each call that was not wanted any more before it began.
         yields: whether they let the other threads of the process go first, where they want the same core.
     """
 
     def __init__(
         self, num: int, name: str, dropped: Callable[[], None] = lambda: None, *, yields: bool = False
     ) -> None:
-        self.num, self._dropped = num, dropped
-        self._name = name
-        self._executor = ThreadPoolExecutor(
-            num, thread_name_prefix=f"mien-{name}", initializer=_yield if yields else None
-        )
-        self._free = asyncio.Semaphore(num)
-        self._num_taken = 0
+        self.num, self._name, self._yields = num, name, yields
+        self.changed = threading.Condition(threading.Lock())
+        self._calls = _Calls(dropped)
+        self._sources: list[Source] = [self._calls]
+        self._threads: list[threading.Thread] = []
+        self._num_busy = 0
+        self._is_closed = False
 
-    @property
-    def num_free(self) -> int:
-        """Lanes that nobody has taken."""
-        return self.num - self._num_taken
+    def add(self, source: Source) -> None:
+        """Takes work from a source, too, from now on."""
+        with self.changed:
+            self._sources.append(source)
 
-    async def take(self) -> None:
-        """Waits for a free lane, first come first served, and takes it until `free` is called."""
-        await self._free.acquire()
-        self._num_taken += 1
+    def wake(self, num: int = 1) -> None:
+        """Says that there is work for so many lanes. Under the lock (`with lanes.changed`)."""
+        if not self._threads:
+            names = (f"mien-{self._name}_{number}" for number in range(self.num))
+            # Daemons: a run that hangs in a library must not hold up the interpreter's end.
+            self._threads = [threading.Thread(target=self._work, name=name, daemon=True) for name in names]
+            for thread in self._threads:
+                thread.start()
+        self.changed.notify(num)
 
-    def free(self) -> None:
-        """Gives a taken lane back."""
-        self._num_taken -= 1
-        self._free.release()
+    def submit(self, call: Run, is_wanted: Callable[[], bool] = lambda: True) -> None:
+        """Runs a call in a lane, first come first served, unless it is not wanted any more when its turn comes."""
+        with self.changed:
+            self._calls.append(_Call(call, is_wanted, time.monotonic()))
+            self.wake()
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Runs a call in a thread of the lanes. Cancelled before it began, it never runs."""
-        guarded = _Guarded(call, args, kwargs)
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, guarded)
-        except asyncio.CancelledError:
-            if not guarded.has_begun:
-                self._dropped()
-            raise
+        """Runs a call in a lane and waits for what it gives. Cancelled before it began, it never runs."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+
+        def settle(value: T | None, error: BaseException | None) -> None:
+            if future.done():
+                return
+            if error is None:
+                future.set_result(value)  # type: ignore[arg-type]
+            else:
+                future.set_exception(error)
+
+        def run() -> None:
+            value, error = None, None
+            try:
+                value = call(*args, **kwargs)
+            except Exception as raised:
+                error = raised
+            except BaseException as raised:  # it would end the event loop of everyone
+                error = RuntimeError(f"{type(raised).__name__} in a lane")
+            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+                loop.call_soon_threadsafe(settle, value, error)
+
+        self.submit(run, lambda: not future.done())
+        return await future
 
     def close(self, *, wait: bool = True) -> None:
         """Ends the threads when what they run has finished, and waits for it; what has not begun never will."""
-        self._executor.shutdown(wait=wait, cancel_futures=True)
+        with self.changed:
+            self._is_closed = True
+            self.changed.notify_all()
+        for thread in self._threads if wait else ():
+            thread.join()
+
+    def _work(self) -> None:
+        if self._yields:
+            _yield()
+        while (run := self._next()) is not None:
+            try:
+                run()
+            except BaseException as error:  # whatever it is, the lane goes on: it belongs to everyone
+                log_event("a lane's run failed", level=40, error=error, lanes=self._name)
+            finally:
+                with self.changed:
+                    self._num_busy -= 1
+
+    def _next(self) -> Run | None:
+        """Waits for the next run; None once the lanes are closed."""
+        with self.changed:
+            while not self._is_closed:
+                now = time.monotonic()
+                waiting = [source for source in self._sources if source.since is not None]
+                ready = [source for source in waiting if source.due <= now]
+                if not ready:
+                    self.changed.wait(min((source.due - now for source in waiting), default=None))
+                    continue
+                source = min(ready, key=_oldest)
+                run = source.take(self.num - self._num_busy - 1)
+                if source.since is not None:
+                    self.changed.notify()
+                if run is not None:
+                    self._num_busy += 1
+                    return run
+        return None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Call:
+    run: Run
+    is_wanted: Callable[[], bool]
+    since: float
+
+
+class _Calls(deque[_Call]):
+    """Calls that wait for a lane, first come first served."""
+
+    def __init__(self, dropped: Callable[[], None]) -> None:
+        super().__init__()
+        self._dropped = dropped
+
+    @property
+    def since(self) -> float | None:
+        return self[0].since if self else None
+
+    @property
+    def due(self) -> float:
+        return _ALWAYS
+
+    def take(self, num_idle: int) -> Run | None:  # noqa: ARG002 - one call is one run, whoever else is idle
+        call = self.popleft()
+        if call.is_wanted():
+            return call.run
+        self._dropped()
+        return None
+
+
+def _oldest(source: Source) -> float:
+    return source.since or 0.0
 
 
 def _yield() -> None:
@@ -74,20 +193,3 @@ def _yield() -> None:
     if sys.platform == "linux":
         thread = threading.get_native_id()
         os.setpriority(os.PRIO_PROCESS, thread, min(os.getpriority(os.PRIO_PROCESS, thread) + _NICER, _NICEST))
-
-
-class _Guarded:
-    """A call whose `SystemExit` or `KeyboardInterrupt` would otherwise end the event loop of everyone."""
-
-    def __init__(self, call: Callable[..., T], args: tuple[object, ...], kwargs: dict[str, object]) -> None:
-        self._call, self._args, self._kwargs = call, args, kwargs
-        self.has_begun = False
-
-    def __call__(self) -> T:  # type: ignore[type-var]
-        self.has_begun = True
-        try:
-            return self._call(*self._args, **self._kwargs)  # type: ignore[return-value]
-        except Exception:
-            raise
-        except BaseException as error:
-            raise RuntimeError(f"{type(error).__name__} in a lane") from error

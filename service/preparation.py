@@ -6,7 +6,7 @@ keeps nothing between two images.
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,24 +59,35 @@ class Preparation:
         picture = shrink(self._decode(data, self._side_px), self._side_px)
         return picture, time.monotonic() - started
 
-    def cut(self, picture: Picture, found: Sequence[Found], options: Options, data: bytes) -> Cuts:
-        """Crops of every face; where small faces need more pixels than detection did, the image is decoded again.
+    def wanted_side_px(self, picture: Picture, found: Sequence[Found], options: Options) -> int | None:
+        """The longer side at which an image must be decoded again, where its crops need more pixels than detection did.
+
+        Returns:
+            None where the picture will do.
+        """
+        parts = [self._parts[index] for index in self.needed(options)]
+        has_upright = any(_serves_quality(part) for part in parts)
+        return needed_side_px(picture, found, parts, None if has_upright else QUALITY_SIDE_PX)
+
+    def cut(self, picture: Picture, found: Sequence[Found], options: Options) -> Cuts:
+        """Crops of every face from a picture that is large enough."""
+        started = time.monotonic()
+        indices = self.needed(options)
+        cuts = []
+        for face in found:
+            crops = {index: cut(picture, face, self._parts[index]) for index in indices}
+            cuts.append(Cut(crops, self._assess(picture, face, crops)))
+        return Cuts(tuple(cuts), 0.0, time.monotonic() - started)
+
+    def cut_larger(self, data: bytes, side_px: int, found: Sequence[Found], options: Options) -> Cuts:
+        """Crops of every face from the image, decoded again.
 
         What was decoded again lives in this call alone: a full-size picture never waits in a queue.
         """
         started = time.monotonic()
-        indices = self.needed(options)
-        parts = [self._parts[index] for index in indices]
-        has_upright = any(_serves_quality(part) for part in parts)
-        side_px = needed_side_px(picture, found, parts, None if has_upright else QUALITY_SIDE_PX)
-        if side_px is not None:
-            picture = self._decode(data, side_px)
-        decoded = time.monotonic()
-        cuts = []
-        for face in found:
-            crops = {index: cut(picture, face, part) for index, part in zip(indices, parts, strict=True)}
-            cuts.append(Cut(crops, self._assess(picture, face, crops)))
-        return Cuts(tuple(cuts), decoded - started, time.monotonic() - decoded)
+        picture = self._decode(data, side_px)
+        decode_seconds = time.monotonic() - started
+        return replace(self.cut(picture, found, options), decode_seconds=decode_seconds)
 
     def open_aligned(self, data: bytes, options: Options, deadline: float) -> tuple[Picture, Cuts]:
         """Decodes an image that is a crop already, and resizes it for each analyzer that its tasks need.

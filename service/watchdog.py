@@ -6,19 +6,33 @@ back, if it ever does. So the watchdog gives up on the run, never on the process
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any, Final, TypeVar
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
 
-from service.errors import Stalled
 from service.logs import log_event
 from service.metrics import Metrics
 
-T = TypeVar("T")
 REFUSAL: Final = "A run of the model hangs, and the service must be restarted."
+_LOOKS: Final = 8  # looks at what runs in the time that a run may take
+_SHORTEST_SECONDS, _LONGEST_SECONDS = 0.01, 1.0  # between two looks
+
+
+@dataclass(slots=True, eq=False)
+class Watched:
+    """A run under way: what it runs, what tells its askers that it was given up on, and whether it was."""
+
+    model: str
+    give_up: Callable[[], None]
+    since: float = field(default_factory=time.monotonic)
+    hangs: bool = False
 
 
 class Watchdog:
-    """Counts the runs of one set of lanes that hang. Belongs to one event loop.
+    """Counts the runs of one set of lanes that hang. Belongs to one event loop; lanes say when runs begin and end.
 
     Args:
         seconds: how long a run may take; None for as long as it likes.
@@ -28,8 +42,11 @@ class Watchdog:
 
     def __init__(self, seconds: float | None, num_lanes: int, metrics: Metrics) -> None:
         self._seconds, self._num_lanes, self._metrics = seconds, num_lanes, metrics
+        self._lock = threading.Lock()
+        self._running: set[Watched] = set()
         self._num_hanging = 0
         self._listeners: list[Callable[[], None]] = []
+        self._looking: asyncio.Task[None] | None = None
 
     @property
     def has_stalled(self) -> bool:
@@ -42,34 +59,66 @@ class Watchdog:
         return self._num_hanging >= self._num_lanes
 
     def subscribe(self, listener: Callable[[], None]) -> None:
-        """Calls `listener` whenever a run begins to hang, or one that hung comes back."""
+        """Calls `listener`, on the event loop, whenever a run begins to hang, or one that hung comes back."""
         self._listeners.append(listener)
 
-    async def watch(self, run: Coroutine[Any, Any, T], model: str, ended: Callable[[], None]) -> T:
-        """What a run gives, if it gives it in time; `ended` is called when it really ends, in time or not.
+    def start(self) -> None:
+        """Begins to look, in the running loop."""
+        if self._seconds is not None:
+            self._looking = asyncio.get_running_loop().create_task(self._look(self._seconds), name="mien-watchdog")
 
-        Raises:
-            Stalled: if it took too long; it goes on, and its lane stays taken until it ends.
+    async def stop(self) -> None:
+        """Looks no more."""
+        if self._looking is not None:
+            self._looking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._looking
+
+    def begin(self, model: str, give_up: Callable[[], None]) -> Watched:
+        """A run begins, in the calling lane.
+
+        Args:
+            model: what it runs, for metrics and logs.
+            give_up: called once, on the event loop, if it takes too long; it goes on, and its lane stays taken.
         """
-        task = asyncio.ensure_future(run)
-        task.add_done_callback(lambda _: ended())
-        done, _ = await asyncio.wait({task}, timeout=self._seconds)
-        if done:
-            return task.result()
-        self._metrics.stalled_runs.labels(model).inc()
-        self._count(1)
-        log_event("run hangs", level=40, model=model, watchdog_seconds=self._seconds, hanging=self._num_hanging)
-        task.add_done_callback(self._came_back)
-        raise Stalled(REFUSAL)
+        watched = Watched(model, give_up)
+        with self._lock:
+            self._running.add(watched)
+        return watched
 
-    def _came_back(self, task: "asyncio.Task[Any]") -> None:
-        if task.cancelled():  # at the end of the loop; the thread hangs as before
-            return
-        task.exception()  # nobody waits for what it gave, or raised
-        self._count(-1)
+    def end(self, watched: Watched) -> bool:
+        """A run ends, in the lane that began it; whether it came in time, so that its askers still wait for it."""
+        with self._lock:
+            self._running.discard(watched)
+        if watched.hangs and self._looking is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+                self._looking.get_loop().call_soon_threadsafe(self._came_back)
+        return not watched.hangs
+
+    async def _look(self, seconds: float) -> None:
+        between = min(max(seconds / _LOOKS, _SHORTEST_SECONDS), _LONGEST_SECONDS)
+        while True:
+            await asyncio.sleep(between)
+            latest = time.monotonic() - seconds
+            with self._lock:
+                late = [each for each in self._running if each.since < latest and not each.hangs]
+                for each in late:
+                    each.hangs = True
+            for each in late:
+                self._give_up(each)
+
+    def _give_up(self, watched: Watched) -> None:
+        self._metrics.stalled_runs.labels(watched.model).inc()
+        self._num_hanging += 1
+        log_event("run hangs", level=40, model=watched.model, watchdog_seconds=self._seconds, hanging=self._num_hanging)
+        watched.give_up()
+        self._tell()
+
+    def _came_back(self) -> None:
+        self._num_hanging -= 1
         log_event("run that hung came back", level=30, hanging=self._num_hanging)
+        self._tell()
 
-    def _count(self, change: int) -> None:
-        self._num_hanging += change
+    def _tell(self) -> None:
         for listener in self._listeners:
             listener()

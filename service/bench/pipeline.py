@@ -17,6 +17,7 @@ import orjson
 from service.analysis import Analysis, Face, ImageResult, Options
 from service.answers import analysis_answer, dump
 from service.comparison import compare_embeddings, comparison_answer
+from service.crops import Found, Picture
 from service.onnx_engine import OnnxEngine
 from service.preparation import Cut, Preparation, choose
 from service.verification import criterion
@@ -80,9 +81,15 @@ class Pipeline:
         picture, _ = self._preparation.open(data, math.inf)
         (detections,) = self._engine.detect([picture.pixels], min_score)
         found = choose(detections, picture, options, min_score)
-        cuts = self._preparation.cut(picture, found, options, data).faces if found else ()
+        cuts = self._cut(picture, found, options, data) if found else ()
         faces = [Face(face.box, face.score, face.landmarks, {}) for face in found]
         return ImageResult(None, picture.width, picture.height, self._inferred(faces, cuts, options))
+
+    def _cut(self, picture: Picture, found: list[Found], options: Options, data: bytes) -> tuple[Cut, ...]:
+        side_px = self._preparation.wanted_side_px(picture, found, options)
+        if side_px is None:
+            return self._preparation.cut(picture, found, options).faces
+        return self._preparation.cut_larger(data, side_px, found, options).faces
 
     def _aligned(self, data: bytes, options: Options) -> ImageResult:
         picture, made = self._preparation.open_aligned(data, options, math.inf)

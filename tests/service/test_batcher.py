@@ -1,6 +1,7 @@
 """The batcher on an event loop of its own: who shares a run, whose answer is whose, and what outlives a failure."""
 
 import asyncio
+import queue
 import random
 import threading
 import time
@@ -8,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
-from service.batcher import Answered, Batcher
+from service.batcher import Answered, Batcher, Wish
 from service.errors import DeadlinePassed, Draining, Internal, ServiceError, WouldMissDeadline
 from service.lanes import Lanes
 from service.metrics import Metrics
@@ -54,7 +55,6 @@ def run(
         batcher: Batcher[int, int] = Batcher(
             "m", call, lanes, max_batch=max_batch, max_wait_seconds=max_wait_seconds, metrics=metrics or Metrics()
         )
-        batcher.start()
         try:
             await asyncio.wait_for(test(batcher), WAIT_SECONDS)
         finally:
@@ -106,14 +106,15 @@ def test_batch_is_never_over_its_most() -> None:
 
 def test_idle_lanes_split_what_came_at_once() -> None:
     """With two lanes free, four items that came together make two runs of two."""
-    gate = Gate()
+    gate, answers = Gate(), queue.SimpleQueue[object]()
 
     async def test(batcher: Batcher[int, int]) -> None:
-        tasks = await queued(batcher, [1, 2, 3, 4])
+        batcher.put([Wish(item, soon(), answers.put, lambda: True) for item in (1, 2, 3, 4)])
         await gate.wait_for_run()
         await gate.wait_for_run()
         gate.open.set()
-        await asyncio.gather(*tasks)
+        for _ in range(4):
+            await asyncio.to_thread(answers.get, timeout=WAIT_SECONDS)
         assert sorted(map(len, gate.batches)) == [2, 2]
 
     run(gate, test, num_lanes=2)
@@ -330,8 +331,7 @@ def test_lanes_never_run_more_than_their_number() -> None:
             Batcher(name, count, lanes, max_batch=1, max_wait_seconds=0, metrics=metrics) for name in ("a", "b")
         ]
         for batcher in batchers:
-            batcher.start()
-        await asyncio.gather(*(batcher.ask(item, soon()) for item in range(30) for batcher in batchers))
+            await asyncio.gather(*(batcher.ask(item, soon()) for item in range(30) for batcher in batchers))
         for batcher in batchers:
             await batcher.close()
         lanes.close()

@@ -111,7 +111,7 @@ def test_quality_is_the_same_whatever_crops_the_analyzers_take(tmp_path: Path, a
         pack = read_pack(folder)
         preparation, options = Preparation(pack, 40_000_000), Options(pack.tasks)
         picture, _ = preparation.open(astronaut, time.monotonic() + 60)
-        quality = preparation.cut(picture, found, options, astronaut).faces[0].quality
+        quality = preparation.cut(picture, found, options).faces[0].quality
         assert quality is not None
         sharpness.append(quality.sharpness)
     assert sharpness[0] == sharpness[1] == sharpness[2]
@@ -178,10 +178,11 @@ def test_decoding_again_is_only_for_small_faces(tmp_path: Path) -> None:
     data, options = target.getvalue(), Options(("age",))
     picture, _ = preparation.open(data, time.monotonic() + 60)
     assert max(picture.pixels.shape) < 2 * 2 * 160
-    assert preparation.cut(picture, [face(0, 0, 800)], options, b"").faces[0].crops[0].shape == (64, 64, 3)
-    with pytest.raises(Exception, match="empty"):  # only decoding again looks at the bytes
-        preparation.cut(picture, [face(0, 0, 80)], options, b"")
-    assert preparation.cut(picture, [face(0, 0, 80)], options, data).decode_seconds > 0
+    assert preparation.wanted_side_px(picture, [face(0, 0, 800)], options) is None
+    assert preparation.cut(picture, [face(0, 0, 800)], options).faces[0].crops[0].shape == (64, 64, 3)
+    side_px = preparation.wanted_side_px(picture, [face(0, 0, 80)], options)
+    assert side_px is not None
+    assert preparation.cut_larger(data, side_px, [face(0, 0, 80)], options).decode_seconds > 0
 
 
 def test_passed_deadline_is_not_decoded(tmp_path: Path) -> None:
