@@ -10,16 +10,19 @@ import os
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from fastapi import FastAPI
 from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.admission import Admission, State
 from service.analyzer import Analyzer
 from service.blocking import BlockingAnalyzer
+from service.direct import Direct, Route
 from service.docs_assets import SCRIPT, STYLE, docs_dir
 from service.door import Door
 from service.engine import Engine
@@ -32,11 +35,14 @@ from service.parts import Parts
 from service.problems import handle_problems
 from service.roster import Membership
 from service.routes import analyze, health, search, verify
-from service.schemas import reference_schemas
+from service.schemas import QUERIES, reference_schemas
 from service.server import listen, make_server
 from service.settings import Settings
 
-_WORK: Final = frozenset({"/analyze", "/verify", "/search"})
+_WORK: Final = tuple(
+    Route(path, endpoint, QUERIES[path])
+    for path, endpoint in (("/analyze", analyze.analyze), ("/verify", verify.verify), ("/search", search.search))
+)
 PAGE_DIR: Final = Path(__file__).resolve().parent / "page"
 _DOCS: Final = f"""<!doctype html>
 <html lang="en">
@@ -54,6 +60,16 @@ _DOCS: Final = f"""<!doctype html>
 </body>
 </html>
 """
+
+
+class _App(FastAPI):
+    """FastAPI behind the door, outside all its own layers."""
+
+    entrance: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request, or lives through the lifespan."""
+        await self.entrance(scope, receive, send)
 
 
 def create_app(
@@ -88,7 +104,7 @@ def create_app(
     pack = engine.pack
     labels = (pack.name, pack.version, pack.embedding_space or "", engine.device, pack.precision)
     metrics.model_info.labels(*labels).set(1)
-    app = FastAPI(
+    app = _App(
         title="mien",
         summary="Face analysis: every face on a photograph, from one pass of one network.",
         version=pack.version,
@@ -104,7 +120,8 @@ def create_app(
     _add_pages(app)
     _add_reference(app)
     handle_problems(app)
-    app.add_middleware(Door, settings=settings, metrics=metrics, admission=admission, work_paths=_WORK)
+    direct = Direct(app, partial(FastAPI.__call__, app), _WORK)
+    app.entrance = Door(direct, settings, metrics, admission, {route.path for route in _WORK})
     return app
 
 

@@ -14,10 +14,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.admission import Admission
 from service.arrival import Arrival
-from service.errors import Internal, InvalidOption, ServiceError, Unauthorized
+from service.errors import InvalidOption, ServiceError, Unauthorized
 from service.logs import log_event
 from service.metrics import Metrics
-from service.problems import DISCONNECTED_STATUS, problem_response
+from service.problems import DISCONNECTED_STATUS, problem_response, unforeseen
 from service.refusals import Refusals
 from service.settings import Settings
 
@@ -28,7 +28,7 @@ _QUIET: Final = frozenset({"/livez", "/readyz", "/metrics"})
 
 
 class Door:
-    """ASGI middleware, outermost.
+    """ASGI app, outermost.
 
     Args:
         app: what answers.
@@ -68,7 +68,7 @@ class Door:
         except Exception as error:
             log_event("request failed", level=logging.ERROR, error=error, request_id=arrival.request_id)
             if not passage.started:
-                refusal = problem_response(Internal("The service failed on this request."), arrival.request_id)
+                refusal = problem_response(unforeseen(), arrival.request_id)
                 await refusal(scope, arrival.next_message, passage.send)
         finally:
             passage.count()
@@ -156,6 +156,7 @@ class _Passage:
         if route not in _QUIET:
             log_event(
                 "request",
+                waits=True,
                 request_id=self._arrival.request_id,
                 route=route,
                 status=int(status),

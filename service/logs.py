@@ -8,6 +8,7 @@ import logging
 import sys
 import time
 import traceback
+from logging.handlers import MemoryHandler
 from types import TracebackType
 from typing import Final
 
@@ -15,6 +16,8 @@ import orjson
 
 _LOGGER: Final = logging.getLogger("mien")
 _FIELDS: Final = "fields"
+_WAITS: Final = "waits"
+_MOST_HELD: Final = 512
 
 
 class JsonLines(logging.Formatter):
@@ -45,10 +48,11 @@ def set_up_logs(level: str, worker: int | None = None) -> None:
         level: the least that is logged.
         worker: number of the worker that this process is, named in every line; None where it is the only one.
     """
-    handler = logging.StreamHandler(sys.stderr)
+    stream = logging.StreamHandler(sys.stderr)
     formatter = JsonLines({} if worker is None else {"worker": worker})
     formatter.converter = time.gmtime
-    handler.setFormatter(formatter)
+    stream.setFormatter(formatter)
+    handler = _Together(_MOST_HELD, target=stream)
     for name in ("mien", "asyncio", "uvicorn", "uvicorn.error"):
         logger = logging.getLogger(name)
         logger.handlers = [handler] if name != "uvicorn.error" else []
@@ -64,10 +68,40 @@ def is_logged(level: int) -> bool:
     return _LOGGER.isEnabledFor(level)
 
 
-def log_event(event: str, *, level: int = logging.INFO, error: BaseException | None = None, **fields: object) -> None:
-    """Logs one event. `error` adds its type and where it was raised, not its message, which may quote the input."""
-    info = None if error is None else (type(error), error, error.__traceback__)
-    _LOGGER.log(level, event, exc_info=info, extra={_FIELDS: fields})
+def log_event(
+    event: str,
+    *,
+    level: int = logging.INFO,
+    error: BaseException | None = None,
+    waits: bool = False,
+    **fields: object,
+) -> None:
+    """Logs one event.
+
+    Args:
+        event: what happened.
+        level: of `logging`.
+        error: adds its type and where it was raised, not its message, which may quote the input.
+        waits: whether its line may wait for others, until `write_logs`; it never comes behind a later one.
+        fields: what else the line holds.
+    """
+    if _LOGGER.isEnabledFor(level):
+        info = None if error is None else (type(error), error, error.__traceback__)
+        _LOGGER.log(level, event, exc_info=info, extra={_FIELDS: fields, _WAITS: waits})
+
+
+def write_logs() -> None:
+    """Writes the lines that wait for others."""
+    for handler in _LOGGER.handlers:
+        handler.flush()
+
+
+class _Together(MemoryHandler):
+    """Writes lines that may wait together with later ones: one by one they cost the event loop more than the rest."""
+
+    def shouldFlush(self, record: logging.LogRecord) -> bool:  # noqa: N802 - logging's own name
+        """Whether the lines held so far are written now."""
+        return not getattr(record, _WAITS, False) or len(self.buffer) >= self.capacity
 
 
 def _describe(kind: type[BaseException], trace: TracebackType | None) -> dict[str, object]:

@@ -17,6 +17,7 @@ from service.arrival import arrival_of
 from service.errors import (
     BadRequest,
     Disconnected,
+    Internal,
     InvalidOption,
     MethodNotAllowed,
     NotFound,
@@ -63,17 +64,32 @@ def problem_body(error: ServiceError, request_id: str) -> bytes:
     )
 
 
+def unforeseen() -> ServiceError:
+    """What is said of a fault that nobody foresaw: nothing."""
+    return Internal("The service failed on this request.")
+
+
+def response_to_nobody() -> Response:
+    """For a caller that hung up: the server drops what is sent to a connection that is gone, and the door counts it."""
+    return Response(status_code=DISCONNECTED_STATUS)
+
+
 def handle_problems(app: FastAPI) -> None:
     """Teaches an app to answer every refusal as a problem."""
     app.add_exception_handler(ServiceError, _service_error)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(Disconnected, _disconnected)
+    app.add_exception_handler(Exception, _unforeseen)  # the framework answers so, and raises it on to the door
 
 
 async def _service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)
     return problem_response(error, arrival_of(request).request_id)
+
+
+async def _unforeseen(request: Request, _error: Exception) -> Response:
+    return problem_response(unforeseen(), arrival_of(request).request_id)
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:
@@ -104,5 +120,4 @@ def _of_query(request: Request, error: RequestValidationError) -> ServiceError:
 
 
 async def _disconnected(_request: Request, _error: Exception) -> Response:
-    # Nobody is left to read it: the server drops what is sent to a connection that is gone, and the door counts it.
-    return Response(status_code=DISCONNECTED_STATUS)
+    return response_to_nobody()

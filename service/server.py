@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 from service.admission import State
 from service.errors import StartupError
 from service.heads import Connection, Heads
-from service.logs import log_event
+from service.logs import log_event, write_logs
 from service.parts import Parts
 from service.protocol import PROTOCOL
 from service.roster import Membership, WorkerState
@@ -73,6 +73,7 @@ def make_server(
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nothing here looks at who the caller is
         ws="none",
         lifespan="on",
         backlog=_ACCEPTED_AT_ONCE,
@@ -114,6 +115,7 @@ class Server(uvicorn.Server):
             connections = cast("Iterable[Connection]", self.server_state.connections)  # no websockets: HTTP alone
             self._parts.metrics.late_heads.inc(self._heads.sweep(connections))
         self._beat()
+        write_logs()
         if self._announce is not None and self._parts.admission.ready:
             announce, self._announce = self._announce, None
             announce(self._url)
@@ -153,6 +155,7 @@ class Server(uvicorn.Server):
         end = time.monotonic() + most_seconds
         while not done() and time.monotonic() < end and not self.force_exit:
             self._beat()
+            write_logs()
             await asyncio.sleep(_POLL_SECONDS)
         return done()
 

@@ -4,7 +4,7 @@ Never holds a route, and never knows what the work is.
 """
 
 import asyncio
-import time
+import contextlib
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Final, TypeVar
 
@@ -21,6 +21,7 @@ from service.uploads import parse_object, read_whole
 
 T = TypeVar("T")
 JSON_TYPE: Final = "application/json"
+_TOO_LATE: Final = "The deadline passed before the answer was ready."
 
 
 def admit(request: Request) -> tuple[Ticket, float]:
@@ -55,18 +56,24 @@ async def watched(request: Request, work: Coroutine[Any, Any, T], deadline: floa
         Disconnected: if the caller hung up.
         DeadlinePassed: if the deadline passed.
     """
-    task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(arrival_of(request).hang_up())
+    loop = asyncio.get_running_loop()
+    gone = loop.create_task(arrival_of(request).hang_up())
     try:
-        left = max(deadline - time.monotonic(), 0)
-        await asyncio.wait({task, gone}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise Disconnected if gone.done() else DeadlinePassed("The deadline passed before the answer was ready.")
+        async with asyncio.timeout_at(deadline) as limit:
+
+            def stop(_: object) -> None:
+                with contextlib.suppress(RuntimeError):  # the work was done in this very turn of the loop
+                    limit.reschedule(loop.time())
+
+            gone.add_done_callback(stop)
+            try:
+                return await work
+            finally:
+                gone.remove_done_callback(stop)
+    except TimeoutError:
+        raise (Disconnected() if gone.done() else DeadlinePassed(_TOO_LATE)) from None
     finally:
-        task.cancel()
         gone.cancel()
-        await asyncio.gather(task, gone, return_exceptions=True)
 
 
 def answered(request: Request, body: bytes, timings: Timings | None = None) -> Response:
