@@ -21,7 +21,7 @@ from service.logs import log_event
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Run = Callable[[], None]
+Run = Callable[[], object]  # what it gives is nobody's
 _NICER, _NICEST = 4, 19
 _ALWAYS: Final = 0.0
 

@@ -4,10 +4,14 @@ import asyncio
 import os
 import sys
 import threading
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 
 from service.lanes import Lanes
+
+WAIT_SECONDS = 30
 
 
 def niceness() -> int:
@@ -29,3 +33,80 @@ def test_lanes_that_yield_are_behind_the_event_loop(yields: bool) -> None:
     before = niceness()
     assert asyncio.run(check()) == min(before + (4 if yields else 0), 19)
     assert niceness() == before
+
+
+class Noted:
+    """Work of one kind, that notes when it ran."""
+
+    def __init__(self, since: float, ran: list[float]) -> None:
+        self.since: float | None = since
+        self.due = 0.0
+        self._ran = ran
+
+    def take(self, num_idle: int) -> Callable[[], None]:
+        assert num_idle == 0
+        since, self.since = self.since, None
+        assert since is not None
+        return lambda: self._ran.append(since)
+
+
+def test_whoever_has_waited_longest_goes_first() -> None:
+    """Of several queues, a lane takes from the one whose oldest item has waited longest."""
+    ran: list[float] = []
+    lanes = Lanes(1, "test")
+    sources = [Noted(since, ran) for since in (2.0, 1.0, 3.0)]
+    for source in sources:
+        lanes.add(source)
+    with lanes.changed:
+        lanes.wake()
+    done = threading.Event()
+    lanes.submit(done.set)  # came last: the others' clocks are long past
+    assert done.wait(WAIT_SECONDS)
+    lanes.close()
+    assert ran == [1.0, 2.0, 3.0]
+
+
+def test_lane_outlives_whatever_its_run_raises() -> None:
+    """A run that raises costs the lane nothing: the next one is run."""
+
+    def fail() -> None:
+        raise SystemExit
+
+    lanes, done = Lanes(1, "test"), threading.Event()
+    lanes.submit(fail)
+    lanes.submit(done.set)
+    assert done.wait(WAIT_SECONDS)
+    lanes.close()
+
+
+def test_call_that_nobody_wants_any_more_is_dropped() -> None:
+    """A call whose caller has gone when its turn comes never runs, and is counted."""
+    dropped, gate, done, ran = [0], threading.Event(), threading.Event(), threading.Event()
+    lanes = Lanes(1, "test", lambda: dropped.__setitem__(0, dropped[0] + 1))
+    lanes.submit(partial(gate.wait, WAIT_SECONDS))
+    lanes.submit(ran.set, lambda: False)
+    lanes.submit(done.set)
+    gate.set()
+    assert done.wait(WAIT_SECONDS)
+    lanes.close()
+    assert (dropped[0], ran.is_set()) == (1, False)
+
+
+def test_closed_lanes_begin_nothing_and_finish_what_they_run() -> None:
+    """What runs when the lanes are closed ends before `close` returns; what waits never runs."""
+    gate, entered, finished, ran = (threading.Event() for _ in range(4))
+
+    def run() -> None:
+        entered.set()
+        assert gate.wait(WAIT_SECONDS)
+        finished.set()
+
+    lanes = Lanes(1, "test")
+    lanes.submit(run)
+    lanes.submit(ran.set)
+    assert entered.wait(WAIT_SECONDS)
+    closing = threading.Thread(target=lanes.close)
+    closing.start()
+    gate.set()
+    closing.join(WAIT_SECONDS)
+    assert (finished.is_set(), ran.is_set()) == (True, False)

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from service.logs import JsonLines, log_event, set_up_logs
+from service.logs import JsonLines, log_event, set_up_logs, write_logs
 
 _NAMES = ("mien", "asyncio", "uvicorn", "uvicorn.error", "uvicorn.access", "python_multipart.multipart")
 
@@ -49,3 +49,29 @@ def test_set_up_sends_both_loggers_to_stderr_once(capsys: pytest.CaptureFixture[
         for logger, (handlers, propagate, level, disabled) in zip(loggers, before, strict=True):
             logger.handlers, logger.propagate, logger.disabled = handlers, propagate, disabled
             logger.setLevel(level)
+
+
+def test_lines_that_may_wait_are_written_together_and_in_order(capsys: pytest.CaptureFixture[str]) -> None:
+    """A line that may wait is held until another that may not, until it is asked for, or until too many are held."""
+    logger = logging.getLogger("mien")
+    before = (logger.handlers, logger.propagate, logger.level)
+
+    def written() -> list[str]:
+        return [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()]
+
+    try:
+        set_up_logs("info")
+        log_event("one", waits=True)
+        assert written() == []
+        log_event("two")
+        assert written() == ["one", "two"]
+        log_event("three", waits=True)
+        write_logs()
+        assert written() == ["three"]
+        for _ in range(600):
+            log_event("many", waits=True)
+        assert len(written()) == 512
+    finally:
+        write_logs()
+        logger.handlers, logger.propagate = before[:2]
+        logger.setLevel(before[2])
