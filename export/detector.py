@@ -73,6 +73,7 @@ def export_detector(checkpoint: Path, target: Path) -> DetectorPart:
         nms_iou=point.nms_iou,
         scales=point.scales,
         blend=point.blend,
+        trims=point.trims,
     )
 
 

@@ -122,7 +122,7 @@ def open_engine(
         for part, session in zip(pack.analyzers, sessions, strict=True):
             _check_graph(part, session)
         detector_session = open_session(folder / pack.detector.file, device=device, gpu_memory_mb=gpu_memory_mb)
-        detector = Detector(detector_session, pack.detector)
+        detector = Detector(detector_session, pack.detector, trims=device == "cpu")
     except (PackError, SessionError) as error:
         raise StartupError(str(error)) from error
     buckets = GPU_BUCKETS if device == "cuda" else CPU_BUCKETS

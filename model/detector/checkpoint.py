@@ -28,6 +28,7 @@ class OperatingPoint:
         measured: figures at this point on the validation split, by name; empty where none were measured.
         scales: at which a picture is looked at, see `model.runtime.passes`.
         blend: key points come from all anchors that saw a face, see `model.runtime.blending`.
+        trims: pictures are shown on canvases that end soon after them, see `model.runtime.passes`.
     """
 
     min_score: float = 0.5
@@ -35,6 +36,7 @@ class OperatingPoint:
     measured: dict[str, float] = field(default_factory=dict)
     scales: tuple[float, ...] = SCALES
     blend: bool = True
+    trims: bool = True
 
 
 def save_detector(folder: Path, network: DetectorNetwork, point: OperatingPoint, *, half: bool = False) -> None:

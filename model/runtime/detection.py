@@ -9,7 +9,7 @@ Shape suffixes: N batch; H, W height and width; C channels (three, RGB); A a str
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import groupby, islice
 from typing import Final
 
 import numpy as np
@@ -28,6 +28,7 @@ from model.runtime.passes import (
     is_conclusive,
     small,
     tiles,
+    trimmed,
     whole,
     whole_scale,
 )
@@ -88,13 +89,20 @@ class _Level:
 
 
 class Detector:
-    """An SCRFD-format graph, driven. Holds nothing that changes, so several threads may call it at once."""
+    """An SCRFD-format graph, driven. Holds nothing that changes an answer, so several threads may call it at once."""
 
-    def __init__(self, session: Session, part: DetectorPart) -> None:
+    def __init__(self, session: Session, part: DetectorPart, *, trims: bool = True) -> None:
         """Takes an opened graph and what the pack says of it; a size that is fixed in the graph wins over the pack's.
 
+        Args:
+            session: the graph.
+            part: what the pack says of it.
+            trims: whether canvases are trimmed where the pack has it so: not on a GPU, which tunes itself anew at each
+                shape, and gains little.
+
         Raises:
-            DetectorError: if the graph has no key points, or is not in SCRFD's format at all.
+            DetectorError: if the graph has no key points, is not in SCRFD's format at all, or does not take canvases of
+                any size where the pack has them trimmed.
         """
         self._session, self._part = session, part
         _check_outputs(session, part.file)
@@ -109,7 +117,11 @@ class Detector:
         # A classic InsightFace export folds the batch into the anchors' axis (rank 2), whatever its input says.
         ranks = {len(output.shape) for output in session.outputs}
         self._batches = ranks == {3} and all(node.shape[0] is None for node in (spec, *session.outputs))
-        self._levels = self._anchors()
+        if part.trims and not spec.shape[2] is spec.shape[3] is None:
+            raise DetectorError(f"{part.file}: canvases are to be trimmed, and the graph takes one size alone")
+        self._trims = trims and part.trims
+        # Of each canvas size that has been met: there are at most as many as multiples of 32 up to the input's sides.
+        self._levels: dict[tuple[int, int], tuple[_Level, ...]] = {}
 
     @property
     def _size(self) -> tuple[int, int]:
@@ -180,16 +192,17 @@ class Detector:
         return found.over(threshold)
 
     def _run(self, views: Iterable[View], threshold: float) -> Iterator[Detections]:
-        waiting = iter(views)
-        while batch := list(islice(waiting, _MAX_BATCH if self._batches else 1)):
-            blob_NCHW = np.empty((len(batch), 3, self.input_height, self.input_width), self._dtype)
-            for row, view in enumerate(batch):
-                # InsightFace multiplies by the reciprocal (cv2.dnn.blobFromImage); a division rounds otherwise.
-                centred = view.canvas.astype(np.float32) - np.float32(self._part.mean)
-                blob_NCHW[row] = (centred * np.float32(1.0 / self._part.std)).transpose(2, 0, 1)
-            outputs = self._session.run({self._input_name: blob_NCHW})
-            for row, view in enumerate(batch):
-                yield self._decode(outputs, row, view, threshold)
+        shown = map(trimmed, views) if self._trims else views
+        for (height, width, _), alike in groupby(shown, key=lambda view: view.canvas.shape):
+            while batch := list(islice(alike, _MAX_BATCH if self._batches else 1)):
+                blob_NCHW = np.empty((len(batch), 3, height, width), self._dtype)
+                for row, view in enumerate(batch):
+                    # InsightFace multiplies by the reciprocal (cv2.dnn.blobFromImage); a division rounds otherwise.
+                    centred = view.canvas.astype(np.float32) - np.float32(self._part.mean)
+                    blob_NCHW[row] = (centred * np.float32(1.0 / self._part.std)).transpose(2, 0, 1)
+                outputs = self._session.run({self._input_name: blob_NCHW})
+                for row, view in enumerate(batch):
+                    yield self._decode(outputs, row, view, threshold)
 
     def _decode(self, outputs: dict[str, NDArray[np.floating]], row: int, view: View, threshold: float) -> Detections:
         """Turns one view's outputs into faces; only anchors over the threshold are decoded, which is quick."""
@@ -197,7 +210,7 @@ class Detector:
         is_finite = True
         # Neighbours of a face over the threshold that are blended with it may lie under it.
         floor = SHARE * threshold if self._part.blend else threshold
-        for level in self._levels:
+        for level in self._anchors(*view.canvas.shape[:2]):
             score_A, distance_A4, points_A10 = (_of_image(outputs[name], row) for name in level.names)
             if len(score_A) != len(level.centres):
                 raise DetectorError(
@@ -224,16 +237,19 @@ class Detector:
         points = ((kept_points - origin) / view.scale).astype(np.float32, copy=False)
         return Detections(all_boxes[keep], all_scores[keep], points)
 
-    def _anchors(self) -> tuple[_Level, ...]:
-        strides, num_anchors = _LAYOUTS[len(self._session.outputs)]
-        names = [output.name for output in self._session.outputs]
-        levels = []
-        for index, stride in enumerate(strides):
-            rows, columns = np.mgrid[: self.input_height // stride, : self.input_width // stride]
-            centres = np.stack([columns, rows], axis=-1).reshape(-1, 2).astype(np.float32) * stride
-            score, box, points = names[index :: len(strides)]
-            levels.append(_Level(stride, (score, box, points), np.repeat(centres, num_anchors, axis=0)))
-        return tuple(levels)
+    def _anchors(self, height: int, width: int) -> tuple[_Level, ...]:
+        """Each stride's outputs and anchors on a canvas."""
+        if (height, width) not in self._levels:
+            strides, num_anchors = _LAYOUTS[len(self._session.outputs)]
+            names = [output.name for output in self._session.outputs]
+            levels = []
+            for index, stride in enumerate(strides):
+                rows, columns = np.mgrid[: height // stride, : width // stride]
+                centres = np.stack([columns, rows], axis=-1).reshape(-1, 2).astype(np.float32) * stride
+                score, box, points = names[index :: len(strides)]
+                levels.append(_Level(stride, (score, box, points), np.repeat(centres, num_anchors, axis=0)))
+            self._levels[height, width] = tuple(levels)
+        return self._levels[height, width]
 
 
 def suppress(boxes: NDArray[np.float32], scores: NDArray[np.float32], max_iou: float) -> NDArray[np.intp]:

@@ -44,7 +44,8 @@ class DetectorPart(PackFile):
     Its input is NCHW float32 RGB, `(pixel - mean) / std`; its outputs are scores, boxes, key points at strides 8 to 32.
     `scales` are those at which a picture is looked at: 1 fits it into the input, 0.5 shows it half as large where the
     first look found no sure face or one that fills the frame, 2 shows a large picture in tiles, two along its side.
-    `blend` takes a face's key points from all anchors that saw it (see `model.runtime.blending`).
+    `blend` takes a face's key points from all anchors that saw it (see `model.runtime.blending`). `trims` shows a
+    picture on a canvas that ends soon after it, where the device gains by it; for a graph that takes any size.
     """
 
     input_width: int = Field(default=640, ge=32, multiple_of=32)
@@ -55,6 +56,7 @@ class DetectorPart(PackFile):
     nms_iou: float = Field(default=0.4, gt=0, lt=1)
     scales: Scales = ONE_SCALE
     blend: bool = False
+    trims: bool = False
 
     def at_scales(self, scales: tuple[float, ...]) -> "DetectorPart":
         """The same detector, looking at pictures at other scales; `check_scales` says which there may be."""

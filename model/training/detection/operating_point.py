@@ -40,6 +40,7 @@ def _detector(network: DetectorNetwork, point: OperatingPoint, name: str) -> Det
         nms_iou=point.nms_iou,
         scales=point.scales,
         blend=point.blend,
+        trims=point.trims,
     )
     return Detector(TorchSession(network), part)
 

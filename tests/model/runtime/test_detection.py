@@ -212,6 +212,28 @@ def shipped_at(*scales: float, side: int = 640) -> Detector:
     )
 
 
+def test_trimmed_canvases_find_the_same(photographs: list[Image]) -> None:
+    """Shown on canvases that end soon after it, a picture of any shape has the faces that it has amid black."""
+    folder = find_pack("nano")
+    shipped = read_pack(folder).detector
+    session = open_session(folder / shipped.file)
+    assert shipped.trims
+    wide, high = photographs[0][100:600], photographs[0][:, 400:900]
+    images = [*photographs, wide, high, close_up(photographs[1], 1.1), photographs[1][:, :200]]
+    plain, trimmed = (Detector(session, shipped, trims=trims).detect(images) for trims in (False, True))
+    for one, other in zip(plain, trimmed, strict=True):
+        assert (len(one), one.num_views) == (len(other), other.num_views)
+        np.testing.assert_allclose(one.scores, other.scores, atol=0.02)
+        np.testing.assert_allclose(one.boxes, other.boxes, atol=3)
+    assert sum(map(len, plain)) > 12
+
+
+def test_fixed_size_is_not_trimmed() -> None:
+    """A graph that takes one size alone is refused where the pack has canvases trimmed."""
+    with pytest.raises(DetectorError, match="one size"):
+        Detector(open_session(scrfd_graph(input_shape=(1, 3, 256, 384))), part(trims=True))
+
+
 def close_up(astronaut: Image, share: float) -> Image:
     """A square of the astronaut's face, whose longer side is `share` of the square's."""
     x, y, half = 225, 115, round(130 / share / 2)

@@ -16,6 +16,7 @@ from model.runtime.passes import (
     letterbox,
     small,
     tiles,
+    trimmed,
     useful_side_px,
     whole,
 )
@@ -47,6 +48,36 @@ def test_small() -> None:
     assert view.scale == 120 / 600
     assert view.is_small
     assert view.is_large(rows((0, 0, 200, 305), (0, 0, 200, 275))).tolist() == [True, False]  # of the picture's 600 px
+
+
+def test_trimmed_whole() -> None:
+    """The canvas ends at a multiple of 32, at least 32 pixels of black after the picture, and shows it as before."""
+    view = whole(BLANK, 640, 640)  # 640 x 480
+    short = trimmed(view)
+    assert short.canvas.shape == (512, 640, 3)
+    assert np.array_equal(short.canvas, view.canvas[:512])
+    assert (short.scale, short.origin) == (view.scale, view.origin)
+    assert trimmed(whole(BLANK.transpose(1, 0, 2), 640, 640)).canvas.shape == (640, 512, 3)
+    assert trimmed(whole(BLANK[:, :600], 640, 640)).canvas.shape == (640, 640, 3)
+
+
+def test_trimmed_small() -> None:
+    """The small view keeps at least 64 pixels of black on each side, and its origin is still the picture's corner."""
+    view = small(BLANK, 640, 640, 0.5)  # 320 x 240
+    short = trimmed(view)
+    assert short.canvas.shape == (384, 448, 3)
+    assert short.origin == pytest.approx((64, 72))
+    assert short.canvas[72:312, 64:384].all()
+    assert short.canvas.astype(bool).sum() == view.canvas.astype(bool).sum()
+    assert (short.scale, short.min_large_px) == (view.scale, view.min_large_px)
+
+
+def test_trimmed_tile() -> None:
+    """A tile that the picture fills stays as it is; of one that ends early the black goes."""
+    full = next(tiles(np.full((3000, 4000, 3), 200, np.uint8), 640, 640, 2))
+    assert np.array_equal(trimmed(full).canvas, full.canvas)
+    strips = list(tiles(np.full((300, 2400, 3), 200, np.uint8), 640, 640, 2))
+    assert {trimmed(view).canvas.shape for view in strips} == {(192, 640, 3)}
 
 
 @pytest.mark.parametrize(("height", "width"), [(3000, 4000), (4000, 3000), (1000, 1280), (500, 3000), (1500, 1500)])

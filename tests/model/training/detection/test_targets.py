@@ -28,7 +28,7 @@ def test_grid() -> None:
     """The anchors are the runtime's: same number, order and centres as the served detector decodes."""
     grid = anchor_grid(96, 160)
     part = DetectorPart(file="x", sha256="0" * 64, input_width=160, input_height=96)
-    levels = Detector(TorchSession(tiny_detector()), part)._levels
+    levels = Detector(TorchSession(tiny_detector()), part)._anchors(96, 160)
     np.testing.assert_array_equal(grid.centres, np.concatenate([level.centres for level in levels]))
     strides = np.concatenate([np.full(len(level.centres), level.stride) for level in levels])
     np.testing.assert_array_equal(grid.strides, strides)
