@@ -179,7 +179,12 @@ def open_analyzer(settings: Settings, engine: Engine | None = None) -> BlockingA
 
 def _open(settings: Settings) -> Engine:
     return open_engine(
-        settings.pack, settings.device, settings.gpu_memory_mb, settings.detect_scales, settings.precision
+        settings.pack,
+        settings.device,
+        settings.gpu_memory_mb,
+        settings.detect_scales,
+        settings.precision,
+        settings.cuda_graphs,
     )
 
 

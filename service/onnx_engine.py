@@ -6,6 +6,7 @@ Shapes: N crops; S a crop's side.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
@@ -22,6 +23,7 @@ from model.runtime.session import Device, Session, SessionError, open_session
 from model.runtime.twins import is_preferred, with_twins
 from service.engine import MAX_DETECTION_BATCH, Outputs
 from service.errors import StartupError
+from service.logs import log_event
 
 CPU_BUCKETS: Final = ()  # a CPU run costs what its rows cost: padding would only add to it
 GPU_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64)  # a GPU tunes itself anew at each shape it has not met
@@ -80,9 +82,18 @@ class OnnxEngine:
         for index, part in enumerate(self._pack.analyzers):
             crops = known_crops(part.known_answer.seed, part.side_px, 3)
             # Alone and among others: a graph that has frozen the batch size answers only one of the two rightly.
-            for num in (1, 3, *self._buckets):
+            # Each bucket twice: the first run may record what the second one replays.
+            for num in (1, 3, *self._buckets, *self._buckets):
                 outputs = self.analyze(index, np.resize(crops, (num, *crops.shape[1:])))
                 _check_answer(part, outputs, num)
+        self._tell_of_graphs()
+
+    def _tell_of_graphs(self) -> None:
+        """Logs which graphs run without CUDA graphs although they were asked for, and why: slower, and as right."""
+        files = [part.file for part in self._pack.analyzers] + [self._pack.detector.file]
+        for file, session in zip(files, (*self._sessions, self._detector.session), strict=True):
+            if session.graphs_refusal:
+                log_event("no CUDA graph", level=30, file=file, reason=session.graphs_refusal)
 
 
 def open_engine(
@@ -91,6 +102,7 @@ def open_engine(
     gpu_memory_mb: int | None = None,
     scales: tuple[float, ...] | None = None,
     precision: PrecisionChoice = "auto",
+    cuda_graphs: bool = True,
 ) -> OnnxEngine:
     """Finds, verifies and opens a pack.
 
@@ -100,6 +112,7 @@ def open_engine(
         gpu_memory_mb: the most that a graph may hold on a GPU; None for what the GPU has.
         scales: at which the detector looks at an image; None for the pack's own.
         precision: the analyzers' own graphs or their int8 twins; `auto` as `choose_precision` has it.
+        cuda_graphs: on a GPU, whether each batch size's run is recorded once and then launched whole.
 
     Raises:
         StartupError: one line that says what is wrong with the pack, or why the device cannot run it.
@@ -116,13 +129,13 @@ def open_engine(
             raise PackError(f"{pack.name}: two analyzers have the same task, so neither's answer is the pack's")
         for part in pack.analyzers:
             _check_statement(part, folder)
-        sessions = [
-            open_session(folder / part.file, device=device, gpu_memory_mb=gpu_memory_mb) for part in pack.analyzers
-        ]
+        open_graph = partial(
+            open_session, device=device, gpu_memory_mb=gpu_memory_mb, bound=device == "cuda", graphs=cuda_graphs
+        )
+        sessions = [open_graph(folder / part.file) for part in pack.analyzers]
         for part, session in zip(pack.analyzers, sessions, strict=True):
             _check_graph(part, session)
-        detector_session = open_session(folder / pack.detector.file, device=device, gpu_memory_mb=gpu_memory_mb)
-        detector = Detector(detector_session, pack.detector, trims=device == "cpu")
+        detector = Detector(open_graph(folder / pack.detector.file), pack.detector, trims=device == "cpu")
     except (PackError, SessionError) as error:
         raise StartupError(str(error)) from error
     buckets = GPU_BUCKETS if device == "cuda" else CPU_BUCKETS

@@ -89,6 +89,9 @@ class Settings(BaseSettings):
         le=1_000_000,
         description="Most memory that each graph may hold on a GPU; default: no limit.",
     )
+    cuda_graphs: bool = Field(
+        default=True, description="On a GPU, record each batch size's run at the warm-up and launch it whole."
+    )
     lanes: int | None = Field(
         default=None,
         ge=1,

@@ -124,6 +124,11 @@ class Detector:
         self._levels: dict[tuple[int, int], tuple[_Level, ...]] = {}
 
     @property
+    def session(self) -> Session:
+        """The graph that it drives."""
+        return self._session
+
+    @property
     def _size(self) -> tuple[int, int]:
         return self.input_width, self.input_height
 

@@ -2,10 +2,15 @@
 
 Holds what serving, export checks and evaluation share of onnxruntime. Never falls back to another device than the one
 asked for, and never lets onnxruntime's telemetry on.
+
+Where a graph's inputs come in few shapes, as on a GPU, each shape keeps its buffers (`model.runtime.binding`) and, if
+CUDA graphs are asked for, a recording of its run, which is launched whole. onnxruntime records under a number
+(`gpu_graph_id`) at the first run of that number, from buffers that must stay where they are; -1 records nothing.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -13,6 +18,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from model.runtime.binding import BoundRun, shape_key
 from model.runtime.processor import dot_products
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read while onnxruntime loads its library
@@ -21,6 +27,9 @@ import onnxruntime as ort
 Device = Literal["cpu", "cuda"]
 _PROVIDERS: Final = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _MB: Final = 1_000_000
+_MAX_SHAPES: Final = 32  # whose buffers are kept; a further one runs without
+_GRAPH_OPTION: Final = "gpu_graph_id"
+_NO_GRAPH: Final = -1
 
 ort.disable_telemetry_events()
 ort.set_default_logger_severity(3)
@@ -40,17 +49,43 @@ class TensorSpec:
 
 
 class Session:
-    """One ONNX graph, loaded and ready to run. Safe to call from several threads at once."""
+    """One ONNX graph, loaded and ready to run. Safe to call from several threads at once.
 
-    def __init__(self, session: ort.InferenceSession) -> None:
-        self._session = session
-        self.inputs = tuple(_spec(node) for node in session.get_inputs())
-        self.outputs = tuple(_spec(node) for node in session.get_outputs())
+    Args:
+        open_graph: opens it, with CUDA graphs or without.
+        bind_on: the device whose buffers are kept for each shape; None where every run brings its own.
+        graphs: whether to record each shape's run as a CUDA graph.
+    """
+
+    def __init__(
+        self,
+        open_graph: Callable[[bool], ort.InferenceSession],
+        *,
+        bind_on: Device | None = None,
+        graphs: bool = False,
+    ) -> None:
+        self._open_graph, self._bind_on = open_graph, bind_on
+        self._bound: dict[object, BoundRun] = {}
+        self._lock = threading.Lock()  # of the buffers, which are one caller's at a time
+        self.graphs, self.graphs_refusal = graphs, ""
+        try:
+            self._session = open_graph(graphs)
+        except SessionError as error:
+            if not graphs:
+                raise
+            self._go_without_graphs(error)
+        self.inputs = tuple(_spec(node) for node in self._session.get_inputs())
+        self.outputs = tuple(_spec(node) for node in self._session.get_outputs())
 
     @property
     def provider(self) -> str:
         """The execution provider that really runs the graph."""
         return str(self._session.get_providers()[0])
+
+    @property
+    def num_bound(self) -> int:
+        """Shapes that have buffers of their own."""
+        return len(self._bound)
 
     def run(
         self, feeds: Mapping[str, NDArray[np.generic]], outputs: Sequence[str] | None = None
@@ -65,7 +100,50 @@ class Session:
             The arrays by output name.
         """
         names = list(outputs) if outputs is not None else [spec.name for spec in self.outputs]
-        return dict(zip(names, self._session.run(names, dict(feeds)), strict=True))
+        if self._bind_on is None:
+            return self._plain(feeds, names)
+        with self._lock:
+            return self._run_bound(feeds, names)
+
+    def _plain(self, feeds: Mapping[str, NDArray[np.generic]], names: list[str]) -> dict[str, NDArray[Any]]:
+        options = _run_options(_NO_GRAPH) if self.graphs else None
+        return dict(zip(names, self._session.run(names, dict(feeds), options), strict=True))
+
+    def _run_bound(self, feeds: Mapping[str, NDArray[np.generic]], names: list[str]) -> dict[str, NDArray[Any]]:
+        key = shape_key(feeds)
+        bound = self._bound.get(key)
+        if bound is not None:
+            return bound(feeds, names)
+        # The first run of a shape tells the shapes of its outputs, and raises where the feeds are wrong.
+        answers = self._plain(feeds, [spec.name for spec in self.outputs])
+        if len(self._bound) == _MAX_SHAPES:
+            return {name: answers[name] for name in names}
+        bound = self._bind(feeds, answers)
+        try:
+            found = bound(feeds, names)
+        except Exception as error:  # onnxruntime raises a family of its own, without a common base
+            if not self.graphs:
+                raise
+            self._go_without_graphs(error)
+            return self._run_bound(feeds, names)
+        self._bound[key] = bound
+        return found
+
+    def _bind(self, feeds: Mapping[str, NDArray[np.generic]], answers: Mapping[str, NDArray[Any]]) -> BoundRun:
+        options = _run_options(len(self._bound) + 1) if self.graphs else None
+        return BoundRun(
+            self._session,
+            lambda like: ort.OrtValue.ortvalue_from_shape_and_type(like.shape, like.dtype.type, self._bind_on),
+            feeds,
+            answers,
+            options,
+        )
+
+    def _go_without_graphs(self, error: Exception) -> None:
+        """Opens the graph anew without CUDA graphs: a recording that failed leaves its session's stream unusable."""
+        self.graphs, self.graphs_refusal = False, str(error).splitlines()[0][:200]
+        self._bound.clear()
+        self._session = self._open_graph(False)
 
 
 def open_session(
@@ -76,6 +154,9 @@ def open_session(
     gpu_memory_mb: int | None = None,
     quiet: bool = False,
     plain: bool = False,
+    bound: bool = False,
+    graphs: bool = False,
+    tf32: bool = False,
 ) -> Session:
     """Opens an ONNX graph on one device.
 
@@ -87,6 +168,10 @@ def open_session(
         quiet: a run that fails raises and writes nothing of its own on stderr, for a graph that is on trial.
         plain: node by node as the file has them, nothing fused: a quantised graph then multiplies in float32, as a
             machine whose integer kernels round otherwise might.
+        bound: keep each shape's buffers on the device, for a graph whose inputs come in few shapes.
+        graphs: record each shape's run as a CUDA graph too. Where the graph cannot be recorded, it runs without, and
+            `Session.graphs_refusal` says why.
+        tf32: on a GPU, products of float32 may be rounded to TensorFloat-32: faster, to about three decimals.
 
     Raises:
         SessionError: if the graph does not load, or CUDA was asked for and the session does not really have it.
@@ -105,11 +190,25 @@ def open_session(
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     if quiet:
         options.log_severity_level = 4
+
+    def open_graph(with_graphs: bool) -> ort.InferenceSession:
+        # Memory that is planned at a shape's second run would be asked for in the middle of its recording.
+        options.enable_mem_pattern = not with_graphs
+        return _opened(model, options, device, provider_options(device, gpu_memory_mb, tf32=tf32, graphs=with_graphs))
+
+    graphs = graphs and device == "cuda"
+    return Session(open_graph, bind_on=device if bound or graphs else None, graphs=graphs)
+
+
+def _opened(
+    model: Path | bytes, options: ort.SessionOptions, device: Device, of_provider: Mapping[str, str]
+) -> ort.InferenceSession:
+    provider = _PROVIDERS[device]
     try:
         session = ort.InferenceSession(
             str(model) if isinstance(model, Path) else model,
             options,
-            providers=[(provider, provider_options(device, gpu_memory_mb))],
+            providers=[(provider, dict(of_provider))],
             enable_fallback=False,
         )
     except Exception as error:  # onnxruntime raises a family of its own, without a common base
@@ -119,23 +218,36 @@ def open_session(
         raise SessionError(
             f"device {device!r} was asked for, and the session fell back to {session.get_providers()[0]}"
         )
-    return Session(session)
+    return session
 
 
-def provider_options(device: Device, gpu_memory_mb: int | None = None) -> dict[str, str]:
+def provider_options(
+    device: Device, gpu_memory_mb: int | None = None, *, tf32: bool = False, graphs: bool = False
+) -> dict[str, str]:
     """What an execution provider is told: on a GPU, not to grow its memory by doubling, and not to search by trial.
 
     A search of convolution algorithms by trial costs seconds at each new shape, and answers otherwise from run to run.
     """
     if device == "cpu":
         return {}
-    options = {"arena_extend_strategy": "kSameAsRequested", "cudnn_conv_algo_search": "HEURISTIC"}
+    options = {
+        "arena_extend_strategy": "kSameAsRequested",
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "use_tf32": str(int(tf32)),  # onnxruntime's own default is to round
+        "enable_cuda_graph": str(int(graphs)),
+    }
     return options if gpu_memory_mb is None else {**options, "gpu_mem_limit": str(gpu_memory_mb * _MB)}
 
 
 def runtime_version() -> str:
     """Version of the onnxruntime that is loaded."""
     return str(ort.__version__)
+
+
+def _run_options(graph: int) -> ort.RunOptions:
+    options = ort.RunOptions()
+    options.add_run_config_entry(_GRAPH_OPTION, str(graph))
+    return options
 
 
 def _spec(node: ort.NodeArg) -> TensorSpec:

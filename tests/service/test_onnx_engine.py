@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
@@ -16,6 +17,7 @@ from model.runtime.pack import sha256_of
 from model.runtime.session import provider_options
 from service.engine import Engine
 from service.errors import StartupError
+from service.imaging import decode
 from service.onnx_engine import GPU_BUCKETS, OnnxEngine, open_engine
 from tests.packs import SIDE_PX, Fault, analyzer_graph, build_pack, detector_graph
 
@@ -152,8 +154,6 @@ def test_text_in_place_of_a_graph(pack: Path) -> None:
 
 def test_cuda_that_is_missing_stops_start_up(pack: Path) -> None:
     """Asked for CUDA where there is none, the service does not start, and never falls back to the CPU."""
-    import onnxruntime
-
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("needs a machine without CUDA")
     with pytest.raises(StartupError, match="'cuda' was asked for"):
@@ -166,6 +166,24 @@ def test_gpu_is_told_its_memory_and_not_to_tune_by_trial() -> None:
     assert provider_options("cuda", 100)["gpu_mem_limit"] == "100000000"
     assert "gpu_mem_limit" not in provider_options("cuda")
     assert provider_options("cuda")["cudnn_conv_algo_search"] == "HEURISTIC"
+
+
+@pytest.mark.skipif(
+    "CUDAExecutionProvider" not in onnxruntime.get_available_providers(), reason="needs onnxruntime-gpu and a GPU"
+)
+def test_a_gpu_answers_as_the_processor(astronaut: bytes) -> None:
+    """The shipped pack on a GPU records every graph and answers as on the CPU, faces and crops, at every bucket."""
+    on_gpu, on_cpu = open_engine("nano", "cuda"), open_engine("nano", precision="float32")
+    on_gpu.warm_up()
+    sessions = (*on_gpu._sessions, on_gpu._detector.session)
+    assert [(session.graphs, session.graphs_refusal) for session in sessions] == [(True, "")] * len(sessions)
+    for num in GPU_BUCKETS:
+        crops = known_crops(num, 112, num)
+        for task, rows in on_gpu.analyze(0, crops).items():
+            np.testing.assert_allclose(rows, on_cpu.analyze(0, crops)[task], atol=2e-3, rtol=1e-3)
+    pixels = decode(astronaut, max_pixels=10**7).pixels
+    for found, wanted in zip(on_gpu.detect([pixels] * 3, 0.5), on_cpu.detect([pixels] * 3, 0.5), strict=True):
+        np.testing.assert_allclose(found.boxes, wanted.boxes, atol=0.5)
 
 
 @pytest.mark.parametrize("num", [1, 2, 3, 5, 9, 64])
@@ -184,6 +202,8 @@ def test_every_bucket_is_warmed(pack: Path) -> None:
     sizes: list[int] = []
 
     class Noting:
+        graphs_refusal = ""
+
         def run(self, feeds: dict[str, Any], outputs: Any) -> dict[str, Any]:
             sizes.append(len(feeds["images"]))
             return plain._sessions[0].run(feeds, outputs)

@@ -1,0 +1,62 @@
+"""Steps: the service's own engine under changing shapes, run by run: nothing may be tuned or built anew on the way.
+
+The engine warms itself up, as it does before the service is ready, and every run after that counts. Never leaves a slow
+run out.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+
+import cv2
+import numpy as np
+from clock import share_ms
+from numpy.typing import NDArray
+from report import Steps
+
+from model.runtime.session import Device
+from service.onnx_engine import GPU_BUCKETS, open_engine
+
+
+def measure_steps(
+    pack: str, device: Device, photo: NDArray[np.uint8], num_runs: int, num_images: int, *, cuda_graphs: bool,
+    tell: Callable[[str], None],
+) -> Iterator[Steps]:  # fmt: skip
+    """Runs of 1 to 64 crops by lot, each padded to its bucket; then photographs of sizes by lot, one at a time."""
+    engine = open_engine(pack, device, cuda_graphs=cuda_graphs)
+    start = time.perf_counter()
+    engine.warm_up()
+    name = f"{pack}{'' if cuda_graphs else ', without CUDA graphs'}"
+    tell(f"warm after {time.perf_counter() - start:.1f} s")
+    source = np.random.default_rng(1)
+    side = engine.pack.analyzers[0].side_px
+    crops = source.integers(0, 256, (GPU_BUCKETS[-1], side, side, 3), np.uint8)
+    by_bucket: dict[str, list[float]] = defaultdict(list)
+    for num in source.integers(1, GPU_BUCKETS[-1] + 1, num_runs):
+        taken = crops[:num]
+        bucket = next(bucket for bucket in GPU_BUCKETS if bucket >= num)
+        by_bucket[f"bucket {bucket}"].append(_ms(lambda taken=taken: engine.analyze(0, taken)))  # type: ignore[misc]
+    yield from _rows(f"{name}: analyzer", by_bucket)
+    by_views: dict[str, list[float]] = defaultdict(list)
+    for height, width in source.integers(160, 1600, (num_images, 2)):
+        image = np.asarray(cv2.resize(photo, (int(width), int(height))), np.uint8)
+        started = time.perf_counter()
+        (found,) = engine.detect([image], 0.5)
+        took = (time.perf_counter() - started) * 1000
+        by_views[f"{found.num_views} looks"].append(took)
+    yield from _rows(f"{name}: detector", by_views)
+
+
+def _rows(what: str, by_kind: dict[str, list[float]]) -> Iterator[Steps]:
+    every = [took for times in by_kind.values() for took in times]
+    for kind, times in {"all": every, **by_kind}.items():
+        yield Steps(
+            what=what, kind=kind, num=len(times), median_ms=share_ms(times, 50), p99_ms=share_ms(times, 99),
+            p999_ms=share_ms(times, 99.9), max_ms=max(times),
+        )  # fmt: skip
+
+
+def _ms(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return (time.perf_counter() - start) * 1000
