@@ -13,6 +13,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
+from export.concats import narrow_concats
 from export.errors import ExportError
 from export.folding import fold_norms
 from export.graph import OPSET, anonymise, cause, quiet, store_as_half
@@ -113,6 +114,7 @@ def trace_detector(network: DetectorNetwork) -> bytes:
     if program is None:
         raise ExportError("this torch has no exporter that returns a program; torch 2.5 or later is needed")
     model = program.model_proto
+    narrow_concats(model.graph)
     store_as_half(model.graph)
     anonymise(model)
     model.graph.name = "detector"

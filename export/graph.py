@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from export.check import INPUT, TRACED_BATCH, Answers, Predict
+from export.concats import narrow_concats
 from export.errors import ExportError
 from export.temperature import with_temperatures
 from model.analyzer import Analyzer
@@ -70,6 +71,7 @@ def trace(analyzer: Analyzer) -> bytes:
     model = program.model_proto
     _require_dynamic_batch(model.graph)
     _drop_empty_pads(model.graph)
+    narrow_concats(model.graph)
     store_as_half(model.graph)
     anonymise(model)
     return with_temperatures(model.SerializeToString(), _temperatures(analyzer))

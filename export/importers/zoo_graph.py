@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, compose, helper, numpy_helper, version_converter
 
 from export.check import INPUT
+from export.concats import narrow_concats
 from export.errors import ExportError
 from export.importers.model_zoo import ZooModel, real_inputs
 
@@ -53,6 +54,7 @@ def wrap(model: ZooModel, num_columns: int, *, open_batch: bool = True) -> bytes
     body = _body(model)
     if open_batch:
         _open_reshapes(body.graph, _PREFIX + model.input)
+    narrow_concats(body.graph)
     before, behind = _prelude(model), _POSTLUDES[model.kind](_PREFIX + model.output, num_columns)
     pixels = before.nodes[-1].output[0]
     nodes = [*before.nodes, *_renamed_input(body.graph.node, _PREFIX + model.input, pixels), *behind.nodes]
