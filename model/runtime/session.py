@@ -6,6 +6,8 @@ asked for, and never lets onnxruntime's telemetry on.
 Where a graph's inputs come in few shapes, as on a GPU, each shape keeps its buffers (`model.runtime.binding`) and, if
 CUDA graphs are asked for, a recording of its run, which is launched whole. onnxruntime records under a number
 (`gpu_graph_id`) at the first run of that number, from buffers that must stay where they are; -1 records nothing.
+Without recordings each shape has an onnxruntime session of its own: on a GPU one session plans its convolutions for the
+shape that it met last, and plans them anew, for seconds in a deep graph, when another comes.
 """
 
 import os
@@ -53,7 +55,8 @@ class Session:
 
     Args:
         open_graph: opens it, with CUDA graphs or without.
-        bind_on: the device whose buffers are kept for each shape; None where every run brings its own.
+        bind_on: the device whose buffers are kept for each shape, without CUDA graphs in a session of its own; None
+            where every run brings its own.
         graphs: whether to record each shape's run as a CUDA graph.
     """
 
@@ -66,7 +69,7 @@ class Session:
     ) -> None:
         self._open_graph, self._bind_on = open_graph, bind_on
         self._bound: dict[object, BoundRun] = {}
-        self._lock = threading.Lock()  # of the buffers, which are one caller's at a time
+        self._lock = threading.Lock()  # of the buffers and sessions, which are one caller's at a time
         self.graphs, self.graphs_refusal = graphs, ""
         try:
             self._session = open_graph(graphs)
@@ -74,6 +77,7 @@ class Session:
             if not graphs:
                 raise
             self._go_without_graphs(error)
+        self._spare: ort.InferenceSession | None = self._session  # for the next shape
         self.inputs = tuple(_spec(node) for node in self._session.get_inputs())
         self.outputs = tuple(_spec(node) for node in self._session.get_outputs())
 
@@ -101,24 +105,27 @@ class Session:
         """
         names = list(outputs) if outputs is not None else [spec.name for spec in self.outputs]
         if self._bind_on is None:
-            return self._plain(feeds, names)
+            return self._plain(self._session, feeds, names)
         with self._lock:
             return self._run_bound(feeds, names)
 
-    def _plain(self, feeds: Mapping[str, NDArray[np.generic]], names: list[str]) -> dict[str, NDArray[Any]]:
+    def _plain(
+        self, session: ort.InferenceSession, feeds: Mapping[str, NDArray[np.generic]], names: list[str]
+    ) -> dict[str, NDArray[Any]]:
         options = _run_options(_NO_GRAPH) if self.graphs else None
-        return dict(zip(names, self._session.run(names, dict(feeds), options), strict=True))
+        return dict(zip(names, session.run(names, dict(feeds), options), strict=True))
 
     def _run_bound(self, feeds: Mapping[str, NDArray[np.generic]], names: list[str]) -> dict[str, NDArray[Any]]:
         key = shape_key(feeds)
         bound = self._bound.get(key)
         if bound is not None:
             return bound(feeds, names)
-        # The first run of a shape tells the shapes of its outputs, and raises where the feeds are wrong.
-        answers = self._plain(feeds, [spec.name for spec in self.outputs])
         if len(self._bound) == _MAX_SHAPES:
-            return {name: answers[name] for name in names}
-        bound = self._bind(feeds, answers)
+            return self._plain(self._session, feeds, names)
+        session = self._spare = self._spare or self._open_graph(False)
+        # The first run of a shape tells the shapes of its outputs, and raises where the feeds are wrong.
+        answers = self._plain(session, feeds, [spec.name for spec in self.outputs])
+        bound = self._bind(session, feeds, answers)
         try:
             found = bound(feeds, names)
         except Exception as error:  # onnxruntime raises a family of its own, without a common base
@@ -127,12 +134,19 @@ class Session:
             self._go_without_graphs(error)
             return self._run_bound(feeds, names)
         self._bound[key] = bound
+        if not self.graphs:
+            self._spare = None  # it is this shape's now; one session holds the recordings of all
         return found
 
-    def _bind(self, feeds: Mapping[str, NDArray[np.generic]], answers: Mapping[str, NDArray[Any]]) -> BoundRun:
+    def _bind(
+        self,
+        session: ort.InferenceSession,
+        feeds: Mapping[str, NDArray[np.generic]],
+        answers: Mapping[str, NDArray[Any]],
+    ) -> BoundRun:
         options = _run_options(len(self._bound) + 1) if self.graphs else None
         return BoundRun(
-            self._session,
+            session,
             lambda like: ort.OrtValue.ortvalue_from_shape_and_type(like.shape, like.dtype.type, self._bind_on),
             feeds,
             answers,
@@ -143,7 +157,7 @@ class Session:
         """Opens the graph anew without CUDA graphs: a recording that failed leaves its session's stream unusable."""
         self.graphs, self.graphs_refusal = False, str(error).splitlines()[0][:200]
         self._bound.clear()
-        self._session = self._open_graph(False)
+        self._session = self._spare = self._open_graph(False)
 
 
 def open_session(
@@ -164,11 +178,12 @@ def open_session(
         model: an ONNX file, or its bytes.
         device: what must run it.
         intra_op_threads: threads that one run on the CPU may use.
-        gpu_memory_mb: the most that the graph's arena on a GPU may hold; None for what the GPU has.
+        gpu_memory_mb: the most that each onnxruntime session's arena on a GPU may hold; None for what the GPU has.
         quiet: a run that fails raises and writes nothing of its own on stderr, for a graph that is on trial.
         plain: node by node as the file has them, nothing fused: a quantised graph then multiplies in float32, as a
             machine whose integer kernels round otherwise might.
-        bound: keep each shape's buffers on the device, for a graph whose inputs come in few shapes.
+        bound: keep each shape's buffers on the device, for a graph whose inputs come in few shapes; where nothing is
+            recorded, in a session of its own, with weights of its own.
         graphs: record each shape's run as a CUDA graph too. Where the graph cannot be recorded, it runs without, and
             `Session.graphs_refusal` says why.
         tf32: on a GPU, products of float32 may be rounded to TensorFloat-32: faster, to about three decimals.

@@ -125,6 +125,53 @@ def _opened(graph: bytes) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
 
 
+def _counting(graph: bytes) -> tuple[Session, list[bool]]:
+    """A session that keeps buffers and records nothing, and the list that grows with each onnxruntime session."""
+    opened: list[bool] = []
+
+    def counted(graphs: bool) -> onnxruntime.InferenceSession:
+        opened.append(graphs)
+        return _opened(graph)
+
+    return Session(counted, bind_on="cpu"), opened
+
+
+def test_each_shape_runs_in_a_session_of_its_own(graph: bytes, plain: Session) -> None:
+    """Without recordings a shape that comes again finds what was planned for it, whatever came in between."""
+    bound, opened = _counting(graph)
+    for seed, num in enumerate((1, 4, 2, 4, 1, 2, 4)):
+        _same(bound.run({"images": _crops(num, seed)}), plain.run({"images": _crops(num, seed)}))
+    assert opened == [False] * 3
+
+
+def test_shapes_beyond_the_bound_open_no_session(graph: bytes, plain: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights are held for so many shapes and no more; further ones run in the first session."""
+    monkeypatch.setattr(door, "_MAX_SHAPES", 2)
+    bound, opened = _counting(graph)
+    for num in (1, 2, 3, 4, 3):
+        _same(bound.run({"images": _crops(num)}), plain.run({"images": _crops(num)}))
+    assert len(opened) == 2
+
+
+def test_wrong_feeds_open_one_session_at_most(graph: bytes) -> None:
+    """A session that was opened for feeds that were wrong waits for the next right shape."""
+    bound, opened = _counting(graph)
+    bound.run({"images": _crops(1)})
+    for _ in range(3):
+        with pytest.raises(Exception, match=r"images|Expected|dimensions|data type"):
+            bound.run({"images": _crops(2).astype(np.float32)})
+    bound.run({"images": _crops(2)})
+    assert (len(opened), bound.num_bound) == (2, 2)
+
+
+def test_callers_at_once_open_one_session_a_shape(graph: bytes) -> None:
+    """Of several threads that bring a new shape at once, one opens its session and the others wait for it."""
+    bound, opened = _counting(graph)
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda seed: bound.run({"images": _crops(1 + seed % 3, seed)}), range(30)))
+    assert (len(opened), bound.num_bound) == (3, 3)
+
+
 def test_a_graph_that_cannot_be_recorded_runs_without(graph: bytes, plain: Session) -> None:
     """Where the runtime refuses CUDA graphs as it opens the file, the file opens without, and the reason is kept."""
 
