@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.runtime.blending import SHARE, blended
+from model.runtime.blob import Blobs
 from model.runtime.pack import DetectorPart, PackError
 from model.runtime.passes import (
     CONCLUSIVE_SCORE,
@@ -111,7 +112,8 @@ class Detector:
         spec = session.inputs[0]
         if spec.dtype not in _INPUT_DTYPES:
             raise DetectorError(f"{part.file}: the input is {spec.dtype}; an SCRFD detector takes floats")
-        self._input_name, self._dtype = spec.name, _INPUT_DTYPES[spec.dtype]
+        self._input_name = spec.name
+        self._blobs = Blobs(part.mean, part.std, _INPUT_DTYPES[spec.dtype])
         self.input_height = spec.shape[2] or part.input_height
         self.input_width = spec.shape[3] or part.input_width
         # A classic InsightFace export folds the batch into the anchors' axis (rank 2), whatever its input says.
@@ -198,13 +200,9 @@ class Detector:
 
     def _run(self, views: Iterable[View], threshold: float) -> Iterator[Detections]:
         shown = map(trimmed, views) if self._trims else views
-        for (height, width, _), alike in groupby(shown, key=lambda view: view.canvas.shape):
+        for _, alike in groupby(shown, key=lambda view: view.canvas.shape):
             while batch := list(islice(alike, _MAX_BATCH if self._batches else 1)):
-                blob_NCHW = np.empty((len(batch), 3, height, width), self._dtype)
-                for row, view in enumerate(batch):
-                    # InsightFace multiplies by the reciprocal (cv2.dnn.blobFromImage); a division rounds otherwise.
-                    centred = view.canvas.astype(np.float32) - np.float32(self._part.mean)
-                    blob_NCHW[row] = (centred * np.float32(1.0 / self._part.std)).transpose(2, 0, 1)
+                blob_NCHW = self._blobs.filled([view.canvas for view in batch])
                 outputs = self._session.run({self._input_name: blob_NCHW})
                 for row, view in enumerate(batch):
                     yield self._decode(outputs, row, view, threshold)
