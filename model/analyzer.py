@@ -49,6 +49,13 @@ class Analyzer(nn.Module):
         self.temperatures = network.config.temperatures if temperatures is None else temperatures
         self.tasks: tuple[Task, ...] = network.config.tasks
         self.side_px = network.config.backbone.side_px
+        for task in self.tasks:
+            temperature = self.temperatures.of(task)
+            if set(temperature) != {
+                1.0
+            }:  # on the network's device once and for all: a run that is recorded copies none
+                inverse = torch.tensor([1 / value for value in temperature])
+                self.register_buffer(_inverse(task), inverse.to(_device(network)), persistent=False)
 
     def forward(self, images_NSSC: Tensor) -> dict[str, Tensor]:
         """Answers every task.
@@ -66,7 +73,16 @@ class Analyzer(nn.Module):
     def _answer(self, task: Task, raw: Tensor) -> Tensor:
         if task == "age" and self.network.config.age_form == "distribution":
             return expected_years(raw)
-        return _answer(task, raw, self.temperatures.of(task))
+        inverse: Tensor | None = getattr(self, _inverse(task), None)
+        return _answer(task, raw, inverse)
+
+
+def _inverse(task: Task) -> str:
+    return f"inverse_temperature_{task}"
+
+
+def _device(network: nn.Module) -> torch.device:
+    return next((weight.device for weight in network.parameters()), torch.device("cpu"))
 
 
 def expected_years(logits_NK: Tensor) -> Tensor:
@@ -75,19 +91,17 @@ def expected_years(logits_NK: Tensor) -> Tensor:
     return torch.softmax(logits_NK, 1) @ years_K
 
 
-def _answer(task: Task, raw: Tensor, temperature: tuple[float, ...]) -> Tensor:
+def _answer(task: Task, raw: Tensor, inverse: Tensor | None) -> Tensor:
     if task == "embedding":
         return F.normalize(raw, dim=1)
     if task == "attributes":
         # softmax of a pair [no, yes], second member, is the sigmoid of the difference: one operation in the graph.
-        return torch.sigmoid(_tempered(raw[:, :, 1] - raw[:, :, 0] if raw.ndim == 3 else raw, temperature))
+        return torch.sigmoid(_tempered(raw[:, :, 1] - raw[:, :, 0] if raw.ndim == 3 else raw, inverse))
     if task == "age":
         # Ordinal logits: the age is how many ranks say "older" with more than even odds.
         return (raw > 0).to(torch.float32).sum(1) if raw.ndim == 2 else raw
-    return torch.softmax(_tempered(raw, temperature), 1)
+    return torch.softmax(_tempered(raw, inverse), 1)
 
 
-def _tempered(logits: Tensor, temperature: tuple[float, ...]) -> Tensor:
-    if set(temperature) == {1.0}:
-        return logits
-    return logits * torch.tensor([1 / value for value in temperature], device=logits.device)
+def _tempered(logits: Tensor, inverse: Tensor | None) -> Tensor:
+    return logits if inverse is None else logits * inverse
