@@ -1,9 +1,11 @@
 """Tests of model.analyzer."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from model.analyzer import Analyzer, expected_years, normalise
 from model.network import MultiTaskNetwork
@@ -135,3 +137,27 @@ def test_temperatures_of_the_configuration_are_the_default() -> None:
     network = MultiTaskNetwork(replace(TINY, temperatures=Temperatures(race=(4.0,)))).eval()
     plain = Analyzer(network, Temperatures()).eval()
     assert (Analyzer(network).eval()(_crops(2))["race"].max(1).values < plain(_crops(2))["race"].max(1).values).all()
+
+
+class _Made(TorchDispatchMode):
+    """Notes each operation that makes a tensor of Python's numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names += [str(func)] if "lift" in str(func) else []
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_run_makes_no_tensor_of_numbers(analyzer: Analyzer) -> None:
+    """Temperatures lie where the network does, and in no checkpoint: a run that is recorded on a GPU copies nothing."""
+    tempered = Analyzer(analyzer.network, Temperatures(gender=(2.0,), expression=(0.5,))).eval()
+    assert tempered.state_dict().keys() == analyzer.state_dict().keys()
+    crops = _crops(2)
+    with _Made() as made:
+        torch.tensor([1.0, 2.0])
+        assert len(made.names) == 1
+        tempered(crops)
+    assert len(made.names) == 1
