@@ -2,21 +2,19 @@
 
 `python benchmarks/gpu --document docs/gpu.md` measures everything in some eight minutes; `--device cpu` rehearses it at
 tiny sizes. Holds the options and the order; results are kept after every row, so that a run that is cut short loses
-none: `--part` and `--keep` measure the rest, `--show` writes the page of what there is.
+none: `--part` and `--keep` measure the rest or some of it anew, `--show` writes the page of what there is.
 """
 
 import datetime
 import importlib.metadata
 import platform
-import shlex
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 import torch
@@ -26,7 +24,7 @@ from networks import SUBJECTS, graph_of
 from onnx_runs import measure_onnx
 from page import markdown
 from pydantic import ValidationError
-from report import Machine, Omission, Report, Served, Steps, Timing
+from report import PRECISIONS, Machine, Omission, Precision, Report, Row, Served, Steps, Timing, Work
 from rich.console import Console
 from served import measure_served
 from steps import measure_steps
@@ -42,6 +40,7 @@ from service.onnx_engine import open_engine
 
 PARTS: Final = ("graph", "limits", "onnx", "steps", "served", "torch", "compiled")
 _PACKAGES: Final = ("torch", "numpy", "timm")
+WAYS: Final = ("plain", "bound", "CUDA graphs", "eager", "CUDA graph")
 _REQUESTS: Final = ("one face", "six faces", "aligned crop")
 
 
@@ -59,6 +58,12 @@ class Sizes:
     seconds: float
     compile_seconds: float
     networks: tuple[str, ...]
+    ways: tuple[str, ...] = ()  # all, where none is named
+    precisions: tuple[str, ...] = ()
+
+    def chosen(self, way: str, precision: Precision) -> bool:
+        """Whether a way to run a network is measured in a precision."""
+        return (not self.ways or way in self.ways) and (not self.precisions or precision in self.precisions)
 
 
 FULL: Final = Sizes(
@@ -89,18 +94,24 @@ class Run:
         except Exception as error:  # whatever a driver, a backend or an exporter raises
             self._add(Omission(what=f"part {name}", why=f"{type(error).__name__}: {str(error).splitlines()[0][:300]}"))
 
+    def go_on(self, report: Report) -> None:
+        """Adds to what was measured before.
+
+        Raises:
+            click.ClickException: if that was another GPU: its figures are not to stand beside this one's.
+        """
+        if report.machine.gpu != self.report.machine.gpu:
+            raise click.ClickException(
+                f"{self.target} is of {report.machine.gpu}, and this is {self.report.machine.gpu}"
+            )
+        self.report = report.model_copy(update={"machine": self.report.machine})
+
     def tell(self, line: str) -> None:
         """Progress, with the seconds since the start."""
         self.console.print(f"{time.perf_counter() - self.start:6.1f} s  {line}", soft_wrap=True, markup=False)
 
-    def _add(self, row: Timing | Omission | Steps | Served) -> None:
-        rows: dict[type, Callable[[], list]] = {  # type: ignore[type-arg]
-            Timing: lambda: self.report.timings,
-            Omission: lambda: self.report.omissions,
-            Steps: lambda: self.report.steps,
-            Served: lambda: self.report.served,
-        }
-        rows[type(row)]().append(row)
+    def _add(self, row: Row) -> None:
+        self.report.add(row)
         values = row.model_dump().values()
         self.tell(" ".join(f"{value:.4g}" if isinstance(value, float) else str(value) for value in values))
         self.report.write(self.target)
@@ -120,20 +131,30 @@ class Run:
 
     def _onnx(self) -> Iterator[Timing | Omission]:
         for name in self.sizes.networks:
-            subject = SUBJECTS[name](self.sizes.batches[-1])
-            self.report.works = [work for work in self.report.works if work.network != name] + [subject.work]
+            subject = SUBJECTS[name](max(self.sizes.batches))
+            self._note(subject.work)
             self.tell(f"the graph of {name}")
             graph = graph_of(subject, self.graphs)
-            yield from measure_onnx(subject, graph, self.device, self.sizes.batches, self.sizes.budget)
+            yield from measure_onnx(
+                subject, graph, self.device, self.sizes.batches, self.sizes.budget, self.sizes.chosen
+            )
 
     def _torch(self) -> Iterator[Timing | Omission]:
         for name in self.sizes.networks:
-            subject = SUBJECTS[name](self.sizes.batches[-1])
-            self.report.works = [work for work in self.report.works if work.network != name] + [subject.work]
-            yield from measure_torch(subject, torch.device(self.device), self.sizes.batches, self.sizes.budget)
+            subject = SUBJECTS[name](max(self.sizes.batches))
+            self._note(subject.work)
+            yield from measure_torch(
+                subject, torch.device(self.device), self.sizes.batches, self.sizes.budget, self.sizes.chosen
+            )
+
+    def _note(self, work: Work) -> None:
+        """Keeps what a network asks of a GPU, the networks in their own order whatever was measured first."""
+        works = {each.network: each for each in self.report.works} | {work.network: work}
+        self.report.works = [works[name] for name in SUBJECTS if name in works]
 
     def _compiled(self) -> Iterator[Timing | Omission]:
-        batches = sorted({self.sizes.batches[0], *self.sizes.batches[3:4], self.sizes.batches[-1]}, reverse=True)
+        sizes = sorted(self.sizes.batches)
+        batches = sorted({sizes[0], *sizes[3:4], sizes[-1]}, reverse=True)
         for name in self.sizes.networks:
             yield from measure_compiled(name, "float16", batches, self.sizes.compile_seconds, self.device)
 
@@ -152,7 +173,7 @@ class Run:
 
     def _served(self) -> Iterator[Served | Omission]:
         requests = make_requests(group_photograph(self.photo), open_engine(DEFAULT_PACK), _REQUESTS)
-        ways = ((1, True), (1, False), (4, True)) if self.device == "cuda" else ((1, False),)
+        ways = ((1, True), (4, True), (1, False)) if self.device == "cuda" else ((1, False),)
         for workers, graphs in ways:
             yield from measure_served(
                 DEFAULT_PACK, self.device, requests, self.sizes.clients, self.sizes.seconds,
@@ -177,7 +198,7 @@ def _machine(device: Device) -> Machine:
             "Python": platform.python_version(),
         },
         date=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
-        command=shlex.join(["python", "benchmarks/gpu", *sys.argv[1:]]),
+        command="python benchmarks/gpu",
     )
 
 
@@ -197,12 +218,18 @@ def _processor() -> str:
 @click.option("--keep", is_flag=True, help="Add to what the JSON file has of other parts.")
 @click.option("--graphs", type=click.Path(file_okay=False, path_type=Path), default=Path(tempfile.gettempdir()),
               show_default=True, help="Where exported graphs are kept.")  # fmt: skip
+@click.option("--network", "networks", multiple=True, type=click.Choice([*SUBJECTS]), help="Of these networks alone.")
+@click.option("--way", "ways", multiple=True, type=click.Choice(WAYS), help="In these ways alone.")
+@click.option("--precision", "precisions", multiple=True, type=click.Choice(PRECISIONS), help="In these alone.")
+@click.option("--batch", "batches", multiple=True, type=click.IntRange(1, 64), help="At these batch sizes, in order.")
+@click.option("--steps", "runs", type=click.IntRange(1), help="Runs of changing shape; a twentieth of photographs.")
+@click.option("--seconds", type=click.FloatRange(0.1), help="How long the service is loaded, each time.")
 @click.option("--compile-seconds", type=click.FloatRange(1), help="The longest that one compilation may take.")
 @click.option("--show", is_flag=True, help="Measure nothing; write the page of what the JSON file has.")
 @click.option("--document", type=click.Path(dir_okay=False, path_type=Path), help="Write the page here.")
 def main(
-    device: Device, parts: tuple[str, ...], photo: Path | None, target: Path, keep: bool, graphs: Path,
-    compile_seconds: float | None, show: bool, document: Path | None,
+    device: Device, parts: tuple[str, ...], photo: Path | None, target: Path, keep: bool, graphs: Path, show: bool,
+    document: Path | None, **sizes: object,
 ) -> None:  # fmt: skip
     """Measures an NVIDIA GPU, and how near to its limits the networks and the service run on it."""
     if show:
@@ -210,16 +237,21 @@ def main(
         return
     if device == "cuda" and not torch.cuda.is_available():
         raise click.ClickException("there is no CUDA device here; --device cpu rehearses at tiny sizes")
-    sizes = FULL if device == "cuda" else TINY
-    if compile_seconds is not None:
-        sizes = replace(sizes, compile_seconds=compile_seconds)
-    run = Run(device, sizes, target, photo, graphs)
+    run = Run(device, _changed(FULL if device == "cuda" else TINY, sizes), target, photo, graphs)
     if keep and target.is_file():
-        run.report = _read(target)
+        run.go_on(_read(target))
     for name in parts or PARTS:
         run.part(name)
     run.report.write(target)
     _finish(run.report, document)
+
+
+def _changed(sizes: Sizes, options: Mapping[str, object]) -> Sizes:
+    """The sizes, but for what was named on the command line."""
+    named: dict[str, Any] = {name: value for name, value in options.items() if value not in (None, ())}
+    if "runs" in named:
+        named["images"] = max(named["runs"] // 20, 1)
+    return replace(sizes, **named)
 
 
 def _read(target: Path) -> Report:

@@ -24,6 +24,7 @@ def halved(graph: bytes) -> bytes:
     model = onnx.load_from_string(graph)
     _unfold(model.graph)
     made = convert_float_to_float16(model, keep_io_types=True, op_block_list=[*DEFAULT_OP_BLOCK_LIST, *KEPT])
+    _drop_repeated(made.graph)
     return bytes(made.SerializeToString())
 
 
@@ -35,3 +36,11 @@ def _unfold(graph: onnx.GraphProto) -> None:
         graph.initializer.append(numpy_helper.from_array(values, node.output[0]))
         graph.initializer.remove(stored[node.input[0]])
         graph.node.remove(node)
+
+
+def _drop_repeated(graph: onnx.GraphProto) -> None:
+    """Has each cast stand there once: some versions of the conversion write it anew for every reader of a tensor."""
+    unique = {node.SerializeToString(deterministic=True): node for node in graph.node}
+    nodes = [*unique.values()]
+    del graph.node[:], graph.value_info[:]
+    graph.node.extend(nodes)

@@ -4,7 +4,7 @@ Goes through the project's one door to onnxruntime, so that what is timed is wha
 answers are wrong to itself: deviations stand beside the times.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -12,7 +12,7 @@ import numpy as np
 from clock import Budget, share_ms, times_ms
 from half import halved
 from networks import INPUT, Subject, deviation
-from report import Omission, Precision, Timing
+from report import UNRECORDED, Omission, Precision, Timing
 
 from model.runtime.session import Device, Session, open_session
 from service.cores import usable_cores
@@ -22,23 +22,30 @@ _WAYS: Final = {"plain": (False, False), "bound": (True, False), "CUDA graphs": 
 
 
 def measure_onnx(
-    subject: Subject, full_graph: bytes, device: Device, batches: Sequence[int], budget: Budget
+    subject: Subject,
+    full_graph: bytes,
+    device: Device,
+    batches: Sequence[int],
+    budget: Budget,
+    chosen: Callable[[str, Precision], bool],
 ) -> Iterator[Timing | Omission]:
-    """Times every precision, way and batch size of one network; its own graph on the processor gives the answers.
+    """Times every chosen way and precision of one network at every batch size.
 
+    Right is what its own graph answers on the processor.
     The graph's answers and not its twin's: a pack may have been calibrated anew since.
     """
     plain = open_session(full_graph, intra_op_threads=usable_cores())
-    subject = replace(subject, answers=plain.run({INPUT: subject.crops[: batches[-1]]}))
+    subject = replace(subject, answers=plain.run({INPUT: subject.crops}))
     for precision in _PRECISIONS:
-        if device == "cpu" and precision == "tf32":
+        ways = {way: kind for way, kind in _WAYS.items() if chosen(way, precision)}
+        if not ways or (device == "cpu" and precision == "tf32"):
             continue
         try:
             graph = halved(full_graph) if precision == "float16" else full_graph
         except Exception as error:  # the conversion has no errors of its own
             yield Omission(what=f"{subject.name}, onnxruntime, {precision}", why=_line(error))
             continue
-        for way, (bound, graphs) in _WAYS.items():
+        for way, (bound, graphs) in ways.items():
             yield from _one_way(subject, graph, device, precision, way, (bound, graphs), batches, budget)
 
 
@@ -57,7 +64,7 @@ def _one_way(
         yield Omission(what=what, why=_line(error))
         return
     if kind[1] and not session.graphs:
-        yield Omission(what=f"{what}: ran without recording", why=session.graphs_refusal or "not on this device")
+        yield Omission(what=f"{what}: {UNRECORDED}", why=session.graphs_refusal or "not on this device")
 
 
 def _timed(subject: Subject, session: Session, precision: Precision, way: str, batch: int, budget: Budget) -> Timing:

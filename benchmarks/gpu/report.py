@@ -4,12 +4,16 @@ Holds the form and its writing alone. Never measures, and never names a host, a 
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel
 
 Precision = Literal["float32", "tf32", "float16", "bfloat16"]
+SLOW = 3
 PRECISIONS: tuple[Precision, ...] = ("float32", "tf32", "float16", "bfloat16")
+
+
+UNRECORDED = "ran without recording"
 
 
 class Machine(BaseModel):
@@ -70,7 +74,10 @@ class Omission(BaseModel):
 
 
 class Steps(BaseModel):
-    """Runs of changing shape, in milliseconds; `kind` is what their shape is: all, or one bucket, or views."""
+    """Runs of changing shape, in milliseconds; `kind` is what their shape is: all, or one bucket, or looks.
+
+    `num_slow` are those over `SLOW` times the median of their own kind.
+    """
 
     what: str
     kind: str
@@ -79,6 +86,7 @@ class Steps(BaseModel):
     p99_ms: float
     p999_ms: float
     max_ms: float
+    num_slow: int
 
 
 class Served(BaseModel):
@@ -95,6 +103,21 @@ class Served(BaseModel):
     server_cores: float
 
 
+Row = Timing | Omission | Steps | Served
+RowT = TypeVar("RowT", bound=Row)
+
+
+def key(row: Row) -> tuple[object, ...]:
+    """What two rows share of which the later one counts."""
+    if isinstance(row, Timing):
+        return row.network, row.engine, row.way, row.precision, row.batch
+    if isinstance(row, Steps):
+        return row.what, row.kind
+    if isinstance(row, Served):
+        return row.request, row.workers, row.cuda_graphs, row.num_clients
+    return (row.what,)
+
+
 class Report(BaseModel):
     """Everything."""
 
@@ -107,8 +130,30 @@ class Report(BaseModel):
     omissions: list[Omission] = []
     notes: list[str] = []
 
+    def add(self, row: Row) -> None:
+        """Takes a row in, in the place of one that said the same of before, and of what said that it is missing."""
+        if isinstance(row, Timing):
+            what = f"{row.network}, {row.engine}, {row.precision}, {row.way}"
+            stale = {what, f"{what}: {UNRECORDED}", f"{what}, batch {row.batch}"}
+            self.omissions = [omission for omission in self.omissions if omission.what not in stale]
+            self.timings = _with(self.timings, row)
+        elif isinstance(row, Steps):
+            self.steps = _with(self.steps, row)
+        elif isinstance(row, Served):
+            self.served = _with(self.served, row)
+        else:
+            self.omissions = _with(self.omissions, row)
+
     def write(self, path: Path) -> None:
         """Writes it whole or not at all."""
         beside = path.with_name(path.name + ".part")
         beside.write_text(self.model_dump_json(indent=1), encoding="utf-8")
         beside.replace(path)
+
+
+def _with(rows: list[RowT], row: RowT) -> list[RowT]:
+    """The rows with one more, which takes the place of another of its key."""
+    keys = [key(each) for each in rows]
+    if key(row) not in keys:
+        return [*rows, row]
+    return [row if each == key(row) else old for each, old in zip(keys, rows, strict=True)]

@@ -47,14 +47,18 @@ def on_device(analyzer: Analyzer, precision: Precision, device: torch.device) ->
 
 
 def measure_torch(
-    subject: Subject, device: torch.device, batches: Sequence[int], budget: Budget
+    subject: Subject,
+    device: torch.device,
+    batches: Sequence[int],
+    budget: Budget,
+    chosen: Callable[[str, Precision], bool],
 ) -> Iterator[Timing | Omission]:
-    """Times every precision and batch size of one network, launched one by one and recorded."""
+    """Times every chosen way and precision of one network at every batch size, launched one by one and recorded."""
     ways = {"eager": lambda analyzer, _: analyzer, "CUDA graph": recorded}
     for precision in PRECISIONS if device.type == "cuda" else ("float32",):
         analyzer = on_device(subject.analyzer, precision, device)
         for way, made in ways.items():
-            if way == "CUDA graph" and device.type != "cuda":
+            if not chosen(way, precision) or (way == "CUDA graph" and device.type != "cuda"):
                 continue
             for batch in batches:
                 try:
