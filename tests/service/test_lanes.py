@@ -116,13 +116,17 @@ def test_lane_that_queues_work_takes_its_share_itself(monkeypatch: pytest.Monkey
     """Work that a lane queues at its end wakes no lane for the share that it will take itself."""
     lanes = Lanes(2, "test")
     woken = list[int]()
-    notify = lanes.changed.notify
-    monkeypatch.setattr(lanes.changed, "notify", lambda num=1: (woken.append(num), notify(num)))
-    done = threading.Event()
+    notify, done = lanes.changed.notify, threading.Event()
+
+    def note(num: int = 1) -> None:
+        woken.append(num)
+        notify(num)
+
+    monkeypatch.setattr(lanes.changed, "notify", note)
     lanes.submit(lambda: lanes.submit(done.set))
     assert done.wait(WAIT_SECONDS)
-    lanes.close()
     assert woken == [1, 0]
+    lanes.close()
 
 
 def test_only_an_idle_lane_takes_what_may_go_elsewhere() -> None:
