@@ -77,8 +77,9 @@ class Lanes:
 
         From a lane one fewer is woken: to queue work is the last that a run does, so its lane takes a share itself.
         """
-        if threading.current_thread() in self._threads:
-            self._ending.add(threading.get_ident())
+        lane = threading.get_ident()
+        if lane not in self._ending and threading.current_thread() in self._threads:
+            self._ending.add(lane)
             num -= 1
         if not self._threads:
             names = (f"mien-{self._name}_{number}" for number in range(self.num))
