@@ -17,7 +17,7 @@ TREES := service model export tests docs benchmarks
 DOCKERFILES := Dockerfile docker/Dockerfile.gpu
 SCRIPTS := .ci/run $(wildcard docker/*.sh)
 
-.PHONY: demo serve test check fix fuzz soak bench bench-analyzers clean help \
+.PHONY: demo serve test check fix fuzz soak bench bench-analyzers bench-startup clean help \
 	check-format check-lint check-types check-imports check-docker check-compose check-scripts check-docs docs docs-demo
 
 demo: $(VENV)/.demo  ## analyse two photographs with the real service, and stop it again
@@ -70,6 +70,9 @@ bench: $(VENV)/.bench  ## throughput, latency and overload beside a raw loop and
 
 bench-analyzers: $(VENV)/.test  ## the pack's analyzers against the full SwinFace network, on one thread
 	@$(BIN)/python benchmarks/analyzers.py $(ARGS)
+
+bench-startup: $(VENV)/.serving  ## seconds from a process' begin to ready, and what they go into (ARGS="--cold")
+	@$(BIN)/python benchmarks/startup.py $(ARGS)
 
 soak: $(VENV)/.test  ## thousands of good, bad and hung-up requests, and what the service holds afterwards
 	@$(BIN)/python benchmarks/soak.py $(ARGS)

@@ -10,6 +10,7 @@ import http.client
 import random
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,7 @@ from rich.table import Table
 from service.client import HOST, Service, free_port, serving
 
 HUNG_UP: Final = 0
+_LOOKS: Final = 9  # at what the service holds, after the warm-up
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,44 +86,59 @@ def held(service: Service) -> Held:
 
 
 @click.command(help=__doc__)
-@click.option("--requests", "num_requests", type=click.IntRange(min=100), default=2000, show_default=True)
+@click.option("--requests", "num_requests", type=click.IntRange(min=200), default=20_000, show_default=True)
+@click.option("--warm", "num_warm", type=click.IntRange(min=100), default=2_000, show_default=True,
+              help="Requests after which memory is to stay as it is.")  # fmt: skip
 @click.option("--callers", "num_callers", type=click.IntRange(1, 256), default=16, show_default=True)
-@click.option("--growth-mb", type=float, default=60.0, show_default=True, help="Memory that the second half may add.")
+@click.option("--growth", type=click.FloatRange(0), default=0.05, show_default=True,
+              help="Share by which memory may grow from then on.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True)
-def main(num_requests: int, num_callers: int, growth_mb: float, seed: int) -> None:
+def main(num_requests: int, num_warm: int, num_callers: int, growth: float, seed: int) -> None:
     """Runs the soak."""
+    if num_warm >= num_requests:
+        raise click.UsageError("there must be more requests than those that warm the service up")
     kinds = {shot.name: shot for shot in shots()}
     order = random.Random(seed).choices(list(kinds.values()), k=num_requests)  # noqa: S311 - a repeatable order
     outcomes: collections.Counter[tuple[str, int]] = collections.Counter()
-    states = []
+    states: dict[int, Held] = {}
+    step = max((num_requests - num_warm) // _LOOKS, 1)
+    ends = [num_warm, *range(num_warm + step, num_requests, step), num_requests]
     with serving(free_port()) as service, ThreadPoolExecutor(num_callers) as callers, Progress() as bar:
         task = bar.add_task("requests", total=num_requests)
-        states.append(held(service))
-        for half in (order[: num_requests // 2], order[num_requests // 2 :]):
-            for shot, status in zip(half, callers.map(lambda shot: fire(service, shot), half), strict=True):
+        states[0] = held(service)
+        for begin, end in pairwise([0, *ends]):
+            part = order[begin:end]
+            for shot, status in zip(part, callers.map(lambda shot: fire(service, shot), part), strict=True):
                 outcomes[shot.name, status] += 1
                 bar.advance(task)
-            states.append(held(service))
+            states[end] = held(service)
     _show(outcomes, states)
     wrong = {key: count for key, count in outcomes.items() if key[1] not in kinds[key[0]].right}
     if wrong:
         raise click.ClickException(f"wrong answers: {wrong}")
-    _, middle, end = states
-    if end.memory_mb - middle.memory_mb > growth_mb:
-        raise click.ClickException(f"memory grew by {end.memory_mb - middle.memory_mb:.0f} MB in the second half")
-    if end.num_threads > middle.num_threads + 1 or end.num_files > middle.num_files + num_callers:
-        raise click.ClickException(f"threads or open files grew: {middle} then {end}")
+    _judge(states[num_warm], [states[end] for end in ends[1:]], growth, num_callers)
 
 
-def _show(outcomes: collections.Counter[tuple[str, int]], states: list[Held]) -> None:
+def _judge(warm: Held, later: list[Held], growth: float, num_callers: int) -> None:
+    """Fails where anything kept growing."""
+    most = max(state.memory_mb for state in later) / warm.memory_mb - 1
+    click.echo(f"memory after the warm-up grew by {most:.1%} at most; {growth:.1%} is allowed")
+    if most > growth:
+        raise click.ClickException(f"memory grew by {most:.1%}")
+    last = later[-1]
+    if last.num_threads > warm.num_threads + 1 or last.num_files > warm.num_files + num_callers:
+        raise click.ClickException(f"threads or open files grew: {warm} then {last}")
+
+
+def _show(outcomes: collections.Counter[tuple[str, int]], states: dict[int, Held]) -> None:
     console = Console()
     answers = Table("request", "status", "count", title="answers")
     for (name, status), count in sorted(outcomes.items()):
         answers.add_row(name, "hung up" if status == HUNG_UP else str(status), str(count))
     console.print(answers)
-    process = Table("when", "memory MB", "open files", "threads", title="the service's process")
-    for when, state in zip(("at start", "half way", "at the end"), states, strict=True):
-        process.add_row(when, f"{state.memory_mb:.0f}", str(state.num_files), str(state.num_threads))
+    process = Table("after", "memory MB", "open files", "threads", title="the service's process")
+    for num, state in states.items():
+        process.add_row(f"{num:,} requests", f"{state.memory_mb:.0f}", str(state.num_files), str(state.num_threads))
     console.print(process)
 
 

@@ -89,7 +89,7 @@ class Analyzer:
             self._detector,
             self._analyzers,
             engine.pack.detector.min_score,
-            cuts_in_lane=not gpu,
+            None if gpu else self._lanes,
         )
 
     @property

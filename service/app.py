@@ -28,7 +28,7 @@ from service.door import Door
 from service.engine import Engine
 from service.errors import StartupError
 from service.logs import log_event, set_up_logs
-from service.memory import keep_freed_memory
+from service.memory import keep_freed_memory, keep_what_stands
 from service.metrics import Metrics
 from service.onnx_engine import open_engine
 from service.parts import Parts
@@ -157,6 +157,7 @@ def _run(
     app: FastAPI, listener: socket.socket, announce: Callable[[str], None] | None, member: Membership | None = None
 ) -> None:
     server = make_server(app, app.state.parts, listener, announce, lambda: app.state.failure, member)
+    keep_what_stands()
     server.run(sockets=[listener])
     if app.state.failure is not None:
         raise app.state.failure

@@ -1,41 +1,90 @@
 """The command `mien`: serves a pack, analyses and compares photographs without a server, and shows packs.
 
-Holds options and what is printed. Never analyses anything itself, and never shows a traceback for a user's mistake: one
-clear line on stderr and a non-zero exit.
+Holds its commands' names, and imports a command when it is asked for: a service is ready the sooner for what it does
+not import. Never holds what a command does.
 """
 
-import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Final
 
 import click
-from PIL import Image
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from model.runtime.pack import Pack, PackError
-from service.analysis import Analysis, ImageResult, Options
-from service.answers import analysis_answer
-from service.app import serve
-from service.bench.command import bench_command
-from service.drawing import annotate
-from service.errors import StartupError
-from service.extract.command import extract_command
-from service.imaging import decode
-from service.match.command import match_command
-from service.opening import DEADLINE_MS, chosen_tasks, opened, or_exit, pack_option, settings_with, stated
-from service.pack_command import pack_group
-from service.photos import Answered, Photo, analyze_photos, read_photo
-from service.schemas import MIN_SCORE, AnalyzeAnswer, ImageAnswer
-from service.supervisor import supervise
-from service.words import counted, faces_table, marks, verdict
-
-_TABLE_WIDTH: Final = 160  # where the output is no terminal, which has a width of its own
-_PICTURES: Final = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
+from service.memory import uncollected
+from service.names import nearest
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def _analyze() -> click.Command:
+    from service.photo_commands import analyze_command
+
+    return analyze_command
+
+
+def _verify() -> click.Command:
+    from service.photo_commands import verify_command
+
+    return verify_command
+
+
+def _extract() -> click.Command:
+    from service.extract.command import extract_command
+
+    return extract_command
+
+
+def _match() -> click.Command:
+    from service.match.command import match_command
+
+    return match_command
+
+
+def _bench() -> click.Command:
+    from service.bench.command import bench_command
+
+    return bench_command
+
+
+def _pack() -> click.Command:
+    from service.pack_command import pack_group
+
+    return pack_group
+
+
+def _serve() -> click.Command:
+    from service.serve_command import serve_command
+
+    return serve_command
+
+
+_COMMANDS: Final[dict[str, Callable[[], click.Command]]] = {
+    "analyze": _analyze,
+    "bench": _bench,
+    "extract": _extract,
+    "match": _match,
+    "pack": _pack,
+    "serve": _serve,
+    "verify": _verify,
+}
+
+
+class _Commands(click.Group):
+    """A group whose commands are imported when they are looked up."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's own signature
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        with uncollected():
+            return _COMMANDS[cmd_name]() if cmd_name in _COMMANDS else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in _COMMANDS and not ctx.resilient_parsing:
+            raise click.UsageError(f"unknown command {nearest(args[0], list(_COMMANDS))}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="mien", prog_name="mien")
 def main() -> None:
     """Face analysis: every face on a photograph, with box, landmarks, age, gender, expression and attributes.
@@ -50,178 +99,3 @@ def main() -> None:
       mien bench                             how fast is it here, and what does an overload do?
       mien serve                             the HTTP service, its page and its reference
     """  # noqa: D301 - click needs the control character
-
-
-@main.command("serve")
-@click.option("--host", help="Address to listen on.  [default: MIEN_HOST, or 127.0.0.1]")
-@click.option("--port", type=int, help="Port to listen on; 0 lets the system choose.  [default: MIEN_PORT, or 8000]")
-@pack_option
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Where the graphs run.  [default: cpu]")
-@click.option("--workers", type=int, help="Processes behind the port.  [default: MIEN_WORKERS, or 1]")
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="The least that is logged.")
-def serve_command(
-    host: str | None, port: int | None, pack: str | None, device: str | None, workers: int | None, log_level: str | None
-) -> None:
-    """Serve a pack over HTTP until Ctrl-C or SIGTERM.
-
-    The page is at /, the reference at /docs, metrics at /metrics. Every other setting is an environment variable that
-    begins with MIEN_ (MIEN_MAX_FILES, MIEN_API_KEYS and so on); the README lists them. Options win over variables.
-
-    \b
-    Examples:
-      mien serve
-      mien serve --port 9000 --pack path/to/my-pack
-      mien serve --device cuda --workers 8
-    """  # noqa: D301 - click needs the control character
-    settings = settings_with(host=host, port=port, pack=pack, device=device, workers=workers, log_level=log_level)
-
-    def announce(url: str) -> None:
-        click.echo(f"serving {settings.pack} at {url}", err=True)
-
-    try:
-        if settings.workers == 1:
-            serve(settings, announce)
-        elif not supervise(settings, announce):
-            sys.exit(1)
-    except (StartupError, PackError) as error:
-        raise click.ClickException(str(error)) from None
-
-
-@main.command("analyze")
-@click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PHOTO...")
-@click.option("--json", "as_json", is_flag=True, help="Print the answer in JSON, exactly as POST /analyze gives it.")
-@click.option(
-    "--draw",
-    type=click.Path(path_type=Path),
-    metavar="PATH",
-    help="Write the photograph with its faces marked; for several photographs, a folder or a numbered name.",
-)
-@click.option("--tasks", metavar="TASK,...", help="What to answer, such as age,expression.  [default: all but race]")
-@click.option("--max-faces", type=click.IntRange(1), help="At most so many faces a photograph, largest first.")
-@click.option("--min-score", type=click.FloatRange(MIN_SCORE, 1), help="Least detection score.  [default: the pack's]")
-@click.option(
-    "--min-face", type=click.FloatRange(0), default=0, help="Least length of a face's shorter side in pixels."
-)
-@pack_option
-def analyze_command(
-    photos: tuple[Path, ...], as_json: bool, draw: Path | None, tasks: str | None, max_faces: int | None,
-    min_score: float | None, min_face: float, pack: str | None,
-) -> None:  # fmt: skip
-    """Analyse photographs in this process, without a server.
-
-    A photograph that cannot be read gets one line on stderr, the others are answered, and the exit code is 1.
-
-    \b
-    Examples:
-      mien analyze group.jpg
-      mien analyze group.jpg --draw marked.png --tasks age,gender
-      mien analyze *.jpg --json > answers.json
-    """  # noqa: D301 - click needs the control character
-    settings = settings_with(pack=pack, deadline_ms=DEADLINE_MS)
-    chosen = chosen_tasks(tasks, stated(settings.pack).tasks)
-    target = None if draw is None else _targets(draw, photos)
-    with opened(settings) as analyzer, _progress(len(photos)) as progress:
-        options = Options(chosen or analyzer.default_options.tasks, max_faces, min_score, min_face)
-        bar = progress.add_task("analysing", total=len(photos))
-
-        def done(number: int, photo: Photo, result: ImageResult) -> None:
-            progress.advance(bar)
-            if target is not None and result.error is None:
-                _draw(photo, _answer(result, analyzer.pack), target(number))
-
-        answered = or_exit(lambda: analyze_photos(analyzer, photos, options, done))
-        served = analyzer.pack
-    if as_json:
-        click.echo(analysis_answer(answered.analysis, served, "float", answered.total_seconds))
-    _report(photos, answered, served, tables=not as_json)
-
-
-@main.command("verify")
-@click.argument("first", type=click.Path(path_type=Path), metavar="A")
-@click.argument("second", type=click.Path(path_type=Path), metavar="B")
-@click.option(
-    "--fmr",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    help="Decide at the pack's threshold for this false-match rate.  [default: 0.001]",
-)
-@click.option("--threshold", type=click.FloatRange(-1, 1), help="Decide at this similarity instead.")
-@pack_option
-def verify_command(first: Path, second: Path, fmr: float | None, threshold: float | None, pack: str | None) -> None:
-    """Say whether the largest faces of two photographs are one person's.
-
-    \b
-    Examples:
-      mien verify passport.jpg selfie.jpg
-      mien verify passport.jpg selfie.jpg --fmr 0.0001
-    """  # noqa: D301 - click needs the control character
-    settings = settings_with(pack=pack, deadline_ms=DEADLINE_MS)
-    photos = [read_photo(path) for path in (first, second)]
-    for photo in photos:
-        if photo.error is not None:
-            raise click.ClickException(f"{photo.path}: {photo.error.detail}")
-    with opened(settings) as analyzer:
-        found = or_exit(lambda: analyzer.verify(photos[0].data, photos[1].data, fmr=fmr, threshold=threshold))
-    decided = found.criterion
-    click.echo(verdict(found.same, found.similarity, decided.threshold, decided.fmr, found.confidence))
-
-
-main.add_command(bench_command)
-main.add_command(extract_command)
-main.add_command(match_command)
-main.add_command(pack_group)
-
-
-def _progress(num_photos: int) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    hidden = num_photos < 2 or not console.is_terminal
-    return Progress(*columns, console=console, transient=True, disable=hidden)
-
-
-def _answer(result: ImageResult, pack: Pack) -> ImageAnswer:
-    """One result in the shape of the HTTP answer."""
-    body = analysis_answer(Analysis((result,)), pack, "base64", 0.0)
-    return AnalyzeAnswer.model_validate_json(body).images[0]
-
-
-def _report(photos: Sequence[Path], answered: Answered, pack: Pack, *, tables: bool) -> None:
-    """Tables on stdout, a line for each photograph that was not analysed on stderr, and the exit code."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = _TABLE_WIDTH
-    failed = False
-    for path, result in zip(photos, answered.analysis.images, strict=True):
-        if result.error is not None:
-            failed = True
-            click.echo(f"{path}: {result.error.detail}", err=True)
-        elif tables:
-            click.echo(f"{counted(len(result.faces), 'face')} in {path}")
-            if result.faces:
-                console.print(faces_table(_answer(result, pack)))
-    if failed:
-        sys.exit(1)
-
-
-def _targets(draw: Path, photos: Sequence[Path]) -> Callable[[int], Path]:
-    """Where each photograph's picture goes: the named file, a numbered one, or the photograph's name in a folder."""
-    is_file = draw.suffix.lower() in _PICTURES and not draw.is_dir()
-    if is_file and len(photos) == 1:
-        return lambda _: draw
-    if is_file:
-        return lambda number: draw.with_stem(f"{draw.stem}-{number + 1}")
-    if draw.suffix and not draw.is_dir():
-        raise click.UsageError(f"--draw {draw}: a picture's name ends in one of {', '.join(sorted(_PICTURES))}")
-    stems = [path.stem for path in photos]
-    return lambda number: (
-        draw / (f"{stems[number]}.png" if stems.count(stems[number]) == 1 else f"{stems[number]}-{number + 1}.png")
-    )
-
-
-def _draw(photo: Photo, answer: ImageAnswer, target: Path) -> None:
-    marked = annotate(decode(photo.data, max_pixels=(answer.width or 1) * (answer.height or 1)).pixels, marks(answer))
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(marked).save(target)
-    except OSError as error:
-        raise click.ClickException(f"cannot write {target}: {error.strerror or 'not a picture'}") from None
-    click.echo(f"marked: {target}", err=True)

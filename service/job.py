@@ -48,8 +48,9 @@ class Stages:
         detector: the detector's queue.
         analyzers: the analyzers' queues, in the pack's order.
         min_score: the pack's lowest score of a face.
-        cuts_in_lane: whether crops are cut in the lane that found the faces, where that takes no decoding: a way to
-            another thread and back costs a CPU more than it gains, and must not keep a GPU waiting.
+        lanes: where the graphs run, if an image is to stay there as far as it can: decoded in a lane that is idle, its
+            crops cut in the lane that found the faces. The way to another thread costs a CPU more than it gains; None
+            on a GPU, which must not wait meanwhile.
     """
 
     preparation: Preparation
@@ -57,7 +58,7 @@ class Stages:
     detector: Batcher[Sought, Detections]
     analyzers: Sequence[Batcher[NDArray[np.uint8], Row]]
     min_score: float
-    cuts_in_lane: bool
+    lanes: Lanes | None
 
 
 class Job:
@@ -99,7 +100,9 @@ class Job:
             self._fail(self._upload.error)
             return
         opening = self._open_aligned if self._options.aligned else self._open
-        self._stages.decode_lanes.submit(partial(self._step, opening), self._is_wanted)
+        step, lanes = partial(self._step, opening), self._stages.lanes
+        if lanes is None or not lanes.submit_if_idle(step, self._is_wanted):
+            self._stages.decode_lanes.submit(step, self._is_wanted)
 
     def _step(self, step: Callable[..., None], *args: object) -> None:
         """One step of the way; whatever it raises ends the job."""
@@ -141,7 +144,7 @@ class Job:
         side_px = preparation.wanted_side_px(picture, found, self._options)
         if side_px is not None:
             self._later(partial(preparation.cut_larger, self._upload.data, side_px, found, self._options))
-        elif self._stages.cuts_in_lane:
+        elif self._stages.lanes is not None:
             self._ask(preparation.cut(picture, found, self._options))
         else:
             self._later(partial(preparation.cut, picture, found, self._options))

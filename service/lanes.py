@@ -64,6 +64,7 @@ class Lanes:
         self._sources: list[Source] = [self._calls]
         self._threads: list[threading.Thread] = []
         self._num_busy = 0
+        self._ending: set[int] = set()  # lanes that have queued work, and will be free for it at once
         self._is_closed = False
 
     def add(self, source: Source) -> None:
@@ -72,7 +73,14 @@ class Lanes:
             self._sources.append(source)
 
     def wake(self, num: int = 1) -> None:
-        """Says that there is work for so many lanes. Under the lock (`with lanes.changed`)."""
+        """Says that there is work for so many lanes. Under the lock (`with lanes.changed`).
+
+        From a lane one fewer is woken: to queue work is the last that a run does, so its lane takes a share itself.
+        """
+        lane = threading.get_ident()
+        if lane not in self._ending and threading.current_thread() in self._threads:
+            self._ending.add(lane)
+            num -= 1
         if not self._threads:
             names = (f"mien-{self._name}_{number}" for number in range(self.num))
             # Daemons: a run that hangs in a library must not hold up the interpreter's end.
@@ -86,6 +94,16 @@ class Lanes:
         with self.changed:
             self._calls.append(_Call(call, is_wanted, time.monotonic()))
             self.wake()
+
+    def submit_if_idle(self, call: Run, is_wanted: Callable[[], bool] = lambda: True) -> bool:
+        """As `submit`, if a lane has nothing to do and nothing else waits for it; whether it was so."""
+        with self.changed:
+            others_wait = any(source.since is not None for source in self._sources if source is not self._calls)
+            if others_wait or self._num_busy + len(self._calls) >= self.num:
+                return False
+            self._calls.append(_Call(call, is_wanted, time.monotonic()))
+            self.wake()
+        return True
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs a call in a lane and waits for what it gives. Cancelled before it began, it never runs."""
@@ -133,6 +151,7 @@ class Lanes:
             finally:
                 with self.changed:
                     self._num_busy -= 1
+                    self._ending.discard(threading.get_ident())
 
     def _next(self) -> Run | None:
         """Waits for the next run; None once the lanes are closed."""
@@ -145,7 +164,7 @@ class Lanes:
                     self.changed.wait(min((source.due - now for source in waiting), default=None))
                     continue
                 source = min(ready, key=_oldest)
-                run = source.take(self.num - self._num_busy - 1)
+                run = source.take(self.num - self._num_busy + len(self._ending) - 1)
                 if source.since is not None:
                     self.changed.notify()
                 if run is not None:

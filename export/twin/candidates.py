@@ -6,7 +6,7 @@ Shape suffixes: N crops; S crop side; C channels (three, RGB); D embedding lengt
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -49,42 +49,76 @@ class Candidate:
     num_matrices: int
     num_possible: int
 
+    @property
+    def spares_none(self) -> bool:
+        """Whether every matrix that could be is in int8."""
+        return self.num_matrices == self.num_possible
 
-def candidates(
-    quantiser: Quantiser,
-    method: Method,
-    crops_NSSC: NDArray[np.uint8],
-    plain: Answers,
-    advance: Callable[[str], None] = lambda _: None,
-) -> Iterator[Candidate]:
-    """Every way to quantise a graph that is tried, in a fixed order.
 
-    Args:
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Every way to quantise a graph that is tried, in two rounds.
+
+    Attributes:
         quantiser: of the graph.
         method: static or dynamic ones alone; `auto` for both.
-        crops_NSSC: real crops to measure ranges and damage on, uint8.
+        crops: real ones to measure ranges and damage on, uint8 (N, S, S, 3).
         plain: what the float graph answers on them.
-        advance: told what is being done.
     """
-    total = len(quantiser.matrices)
-    if method != "dynamic":
-        ranges = {}
-        for name in RANGE_METHODS:
-            advance(f"ranges: {name}")
-            ranges[name] = quantiser.ranges(crops_NSSC, name)
-        damages = {}
-        for matrix in quantiser.matrices:
-            advance(f"damage of {matrix.name}")
-            damages[matrix.name] = _damage_of(quantiser, ranges[RANGE_METHODS[0]], matrix, crops_NSSC, plain)
-        for label, chosen in _sets(quantiser.matrices, damages):
-            for name in RANGE_METHODS if label not in _ONE_METHOD else RANGE_METHODS[:1]:
-                advance(f"static, {name}, {label}")
-                yield _static(quantiser, name, ranges[name], label, chosen, total)
-    if method != "static":
-        products = [matrix.name for matrix in quantiser.matrices if matrix.kind != "Conv"]
-        if products:  # a convolution with ranges of each run is slower than in float32
+
+    quantiser: Quantiser
+    method: Method
+    crops: NDArray[np.uint8]
+    plain: Answers
+    _ranges: dict[RangeMethod, Ranges] = field(default_factory=dict)
+
+    @property
+    def rounds(self) -> tuple[Callable[[Callable[[str], None]], list[Candidate]], ...]:
+        """What makes each round's candidates, told whom to tell what is being done."""
+        return (self.of_kinds,) if self.method == "dynamic" else (self.of_kinds, self.sparing)
+
+    def of_kinds(self, advance: Callable[[str], None] = lambda _: None) -> list[Candidate]:
+        """All matrices in int8, and those of one kind alone."""
+        kinds, made = dict(_kinds(self.quantiser.matrices)), []
+        if self.method != "dynamic":
+            for name in RANGE_METHODS:
+                advance(f"ranges: {name}")
+                self._ranges[name] = self.quantiser.ranges(self.crops, name)
+            made += self._static(kinds, advance)
+        products = kinds[_ONE_METHOD[1]]
+        if self.method != "static" and products:  # a convolution with ranges of each run is slower than in float32
             advance("dynamic, matrix products")
-            yield Candidate("dynamic, matrix products", quantiser.dynamic(products), len(products), total)
+            graph = self.quantiser.dynamic(products)
+            made.append(Candidate("dynamic, matrix products", graph, len(products), len(self.quantiser.matrices)))
+        return made
+
+    def sparing(self, advance: Callable[[str], None] = lambda _: None) -> list[Candidate]:
+        """All but the matrices that do most harm. Each is tried on its own for that: minutes for a large network."""
+        few = {task: values[:_NUM_FOR_DAMAGE] for task, values in self.plain.items()}
+        damages = {}
+        for matrix in self.quantiser.matrices:
+            advance(f"damage of {matrix.name}")
+            graph = self.quantiser.static(self._ranges[RANGE_METHODS[0]], [matrix.name])
+            damages[matrix.name] = damage(answers_of(graph, self.crops[:_NUM_FOR_DAMAGE]), few)
+        known = {names for _, names in _kinds(self.quantiser.matrices)}
+        sets = {
+            f"damage to {share:g}": tuple(name for name, value in damages.items() if value <= share)
+            for share in SPARED_OVER
+        }
+        return self._static({label: names for label, names in sets.items() if names not in known}, advance)
+
+    def _static(self, sets: Mapping[str, tuple[str, ...]], advance: Callable[[str], None]) -> list[Candidate]:
+        """A graph of each set of matrices that is not empty and was not there before, by each kind of ranges."""
+        seen: set[tuple[str, ...]] = {()}
+        made = []
+        for label, names in sets.items():
+            for method in RANGE_METHODS[: 1 if label in _ONE_METHOD else None] if names not in seen else ():
+                name = f"static, {method}, {label}"
+                advance(name)
+                graph = self.quantiser.static(self._ranges[method], names)
+                made.append(Candidate(name, graph, len(names), len(self.quantiser.matrices)))
+            seen.add(names)
+        return made
 
 
 def answers_of(graph: bytes, crops_NSSC: NDArray[np.uint8]) -> dict[Task, NDArray[Any]]:
@@ -109,31 +143,8 @@ def damage(found: Answers, plain: Answers) -> float:
     return max(shares)
 
 
-def _damage_of(
-    quantiser: Quantiser, ranges: Ranges, matrix: Matrix, crops_NSSC: NDArray[np.uint8], plain: Answers
-) -> float:
-    few = {task: values[:_NUM_FOR_DAMAGE] for task, values in plain.items()}
-    return damage(answers_of(quantiser.static(ranges, [matrix.name]), crops_NSSC[:_NUM_FOR_DAMAGE]), few)
-
-
-def _sets(matrices: Sequence[Matrix], damages: Mapping[str, float]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Names of matrices, each set once: all, each kind, and those left of all when the most harmful are spared."""
-    named: list[tuple[str, list[str]]] = [
-        ("all", [matrix.name for matrix in matrices]),
-        (_ONE_METHOD[0], [matrix.name for matrix in matrices if matrix.kind == "Conv"]),
-        (_ONE_METHOD[1], [matrix.name for matrix in matrices if matrix.kind != "Conv"]),
-    ]
-    named += [
-        (f"damage to {share:g}", [name for name, value in damages.items() if value <= share]) for share in SPARED_OVER
-    ]
-    seen: set[tuple[str, ...]] = {()}
-    for label, names in named:
-        if tuple(names) not in seen:
-            seen.add(tuple(names))
-            yield label, tuple(names)
-
-
-def _static(
-    quantiser: Quantiser, method: RangeMethod, ranges: Ranges, label: str, names: Sequence[str], total: int
-) -> Candidate:
-    return Candidate(f"static, {method}, {label}", quantiser.static(ranges, names), len(names), total)
+def _kinds(matrices: Sequence[Matrix]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Names of all matrices, and of each kind's."""
+    yield "all", tuple(matrix.name for matrix in matrices)
+    yield _ONE_METHOD[0], tuple(matrix.name for matrix in matrices if matrix.kind == "Conv")
+    yield _ONE_METHOD[1], tuple(matrix.name for matrix in matrices if matrix.kind != "Conv")

@@ -73,7 +73,7 @@ def quantise(
         from export.progress import Stages
         from export.twin.making import TwinOrder
         from export.twin.making import quantise as make_twins
-        from export.twin.trials import Plan
+        from export.twin.subject import Plan
         from model.runtime.pack import find_pack
 
         plan = Plan(data, method, limit, num_crops, rounds)

@@ -15,7 +15,8 @@ from export.pack_writer import pack_file, write_manifest
 from export.progress import Stages
 from export.staging import staged
 from export.twin.check import twin_known_answer
-from export.twin.trials import Plan, Trial, closeness, measured, try_all
+from export.twin.subject import Plan
+from export.twin.trials import Trial, closeness, measured, try_all
 from export.twin.verdict import MIN_COSINE
 from model.runtime.opset import read_opset
 from model.runtime.pack import AnalyzerPart, TwinPart, read_pack, verify_pack

@@ -128,18 +128,14 @@ def warp(
 ) -> NDArray[np.uint8]:
     """Resamples an image into a (side_px, side_px, 3) crop; what lies outside the image is black, or repeats its edge.
 
-    A crop more than twice smaller than its source is taken from a halved image, as often as that holds: bilinear
-    sampling alone would alias.
+    A crop more than twice smaller than its source is taken from a source made smaller by averaging, by the power of two
+    that leaves it under twice as large: bilinear sampling alone would alias. Only what the crop shows is averaged.
     """
-    shrink = zoom(matrix)
-    while 0 < shrink < 0.5 and min(image_HWC.shape[:2]) > 1:
-        height, width = image_HWC.shape[:2]
-        halved = cv2.resize(image_HWC, (max(width // 2, 1), max(height // 2, 1)), interpolation=cv2.INTER_AREA)
-        step = np.array([width / halved.shape[1], height / halved.shape[0]])
-        # Pixel centres: full = step * (half + 0.5) - 0.5.
-        matrix = np.column_stack([matrix[:, :2] * step, matrix[:, 2] + matrix[:, :2] @ (0.5 * step - 0.5)])
-        image_HWC = np.asarray(halved, np.uint8)
-        shrink = zoom(matrix)
+    halvings = 0
+    while 0 < zoom(matrix) * 2**halvings < 0.5 and min(image_HWC.shape[:2]) >> (halvings + 1):
+        halvings += 1
+    if halvings:
+        image_HWC, matrix = _averaged(image_HWC, matrix, side_px, 2**halvings)
     crop = cv2.warpAffine(
         image_HWC,
         matrix,
@@ -149,6 +145,38 @@ def warp(
         borderValue=(0, 0, 0),
     )
     return np.asarray(crop, np.uint8)
+
+
+def _averaged(
+    image_HWC: NDArray[np.uint8], matrix: NDArray[np.float64], side_px: int, block_px: int
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """What a crop shows of an image, averaged over blocks; and the matrix from there to the crop."""
+    left, top, right, bottom = _shown(image_HWC.shape[1], image_HWC.shape[0], matrix, side_px, block_px)
+    region = image_HWC[top:bottom, left:right]
+    height, width = region.shape[:2]
+    smaller = cv2.resize(region, (max(width // block_px, 1), max(height // block_px, 1)), interpolation=cv2.INTER_AREA)
+    step = np.array([width / smaller.shape[1], height / smaller.shape[0]])
+    # Pixel centres: full = corner + step * (small + 0.5) - 0.5.
+    moved = matrix[:, 2] + matrix[:, :2] @ (np.array([left, top]) + 0.5 * step - 0.5)
+    return np.asarray(smaller, np.uint8), np.column_stack([matrix[:, :2] * step, moved])
+
+
+def _shown(
+    width: int, height: int, matrix: NDArray[np.float64], side_px: int, block_px: int
+) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of what a crop shows of an image, in whole blocks but at the image's far edges.
+
+    With two blocks around it, for the neighbours that sampling looks at; never empty.
+    """
+    corners = np.array([[0, 0], [side_px, 0], [0, side_px], [side_px, side_px]]) - 0.5
+    at = np.linalg.solve(matrix[:, :2], (corners - matrix[:, 2]).T)
+    size = np.array([width, height])
+    blocks = np.array([np.floor(at.min(axis=1) / block_px) - 2, np.ceil(at.max(axis=1) / block_px) + 2])
+    last = np.maximum((size - 1) // block_px - 1, 0)  # where a region may begin at the latest
+    low = np.clip(blocks[0], 0, last) * block_px
+    high = np.minimum(np.maximum(blocks[1] * block_px, low + block_px), size)
+    (left, top), (right, bottom) = low.astype(int), high.astype(int)
+    return int(left), int(top), int(right), int(bottom)
 
 
 _BY_LANDMARKS: Final = {"arcface-5pt": five_point_matrix, "celeba": celeba_matrix}

@@ -61,7 +61,7 @@ def _of_raw(report: Report) -> Iterator[Verdict]:
         yield Verdict(
             f"at least {RAW_SHARE} of the raw loop an own CPU second, {RAW_CLIENTS} clients",
             f"least: {worst.ratio_a_cpu_second.shown(3)}, {worst.request}; "
-            f"the load generator beside it took {worst.service.generator_cores.median:.2f} cores",
+            f"the load generator beside it took {worst.service.generator_cores.median:.3f} cores",
             worst.ratio_a_cpu_second.median >= RAW_SHARE,
         )
 

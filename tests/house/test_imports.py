@@ -61,12 +61,34 @@ def test_a_breach_of_an_import_contract_is_seen(tmp_path: Path, module: str, lin
     assert [" BROKEN" in line for line in verdicts[:1]] == [True], done.stdout
 
 
-@pytest.mark.parametrize("module", ["service.app", "service.cli", "model.runtime.detection"])
+COMMANDS = (
+    "service.bench.command",
+    "service.extract.command",
+    "service.match.command",
+    "service.pack_command",
+    "service.photo_commands",
+    "service.serve_command",
+)
+
+
+@pytest.mark.parametrize("module", ["service.app", *COMMANDS, "model.runtime.detection"])
 def test_the_service_starts_without_training_packages(module: str) -> None:
     """Importing the service loads neither torch nor anything that only training needs, even where it is there."""
-    code = f"import json, sys, {module}; print(json.dumps(sorted(sys.modules)))"
+    assert set(TRAINING_ONLY) & _loaded_by(f"import {module}") == set()
+
+
+def test_serving_loads_no_other_command() -> None:
+    """What `mien serve` imports before it is ready holds no other command, nor what they print with."""
+    loaded = _loaded_by("from service.cli import main; main.get_command(None, 'serve')")
+    assert "service.serve_command" in loaded
+    assert (set(COMMANDS) - {"service.serve_command"} | {"rich", "service.client", "service.drawing"}) & loaded == set()
+
+
+def _loaded_by(code: str) -> set[str]:
+    """Modules that an interpreter has loaded after some lines."""
+    code += "; import json, sys; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=tree.PROJECT, capture_output=True, text=True, check=True)
-    assert set(TRAINING_ONLY) & set(json.loads(done.stdout)) == set()
+    return set(json.loads(done.stdout))
 
 
 def _lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:

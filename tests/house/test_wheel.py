@@ -74,7 +74,7 @@ def test_the_serving_install_has_nothing_of_training(python: Path) -> None:
     assert cv2 == ["opencv-python-headless"]
 
 
-@pytest.mark.parametrize("module", ["service.app", "service.cli"])
+@pytest.mark.parametrize("module", ["service.app", "service.serve_command", "service.photo_commands"])
 def test_the_service_imports_without_torch(python: Path, module: str) -> None:
     """The service imports where there is no torch, from the installed wheel and not from the repository."""
     out = _run(python, "-c", f"import sys, {module}; print('torch' in sys.modules, {module}.__file__)")

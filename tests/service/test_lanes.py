@@ -110,3 +110,38 @@ def test_closed_lanes_begin_nothing_and_finish_what_they_run() -> None:
     gate.set()
     closing.join(WAIT_SECONDS)
     assert (finished.is_set(), ran.is_set()) == (True, False)
+
+
+def test_lane_that_queues_work_takes_its_share_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work that a lane queues at its end wakes no lane for the share that it will take itself."""
+    lanes = Lanes(2, "test")
+    woken = list[int]()
+    notify, done = lanes.changed.notify, threading.Event()
+
+    def note(num: int = 1) -> None:
+        woken.append(num)
+        notify(num)
+
+    monkeypatch.setattr(lanes.changed, "notify", note)
+    lanes.submit(lambda: lanes.submit(done.set))
+    assert done.wait(WAIT_SECONDS)
+    assert woken == [1, 0]
+    lanes.close()
+
+
+def test_only_an_idle_lane_takes_what_may_go_elsewhere() -> None:
+    """`submit_if_idle` takes a call while a lane has nothing to do, and says so while none has."""
+    gate, entered = threading.Event(), threading.Semaphore(0)
+
+    def stand() -> None:
+        entered.release()
+        assert gate.wait(WAIT_SECONDS)
+
+    lanes = Lanes(2, "test")
+    assert lanes.submit_if_idle(stand)
+    assert lanes.submit_if_idle(stand)
+    assert not lanes.submit_if_idle(stand)
+    assert all(entered.acquire(timeout=WAIT_SECONDS) for _ in range(2))
+    assert not lanes.submit_if_idle(stand)
+    gate.set()
+    lanes.close()

@@ -1,10 +1,13 @@
-"""Freed memory stays with the process: pictures that come and go cost no page faults."""
+"""Freed memory stays with the process, and Python's collector leaves alone what does."""
 
+import contextlib
+import gc
 import subprocess
 import sys
 
 import pytest
 
+from service.memory import uncollected
 from tests.house import tree
 
 # Arrays that one thread allocates and another frees, as pictures between decoding and detection; prints page faults.
@@ -51,3 +54,30 @@ def test_without_that_they_do() -> None:
     if faults("keep")[0] == "False":
         pytest.skip("this C library is not glibc: not a matter of data or a GPU")
     assert faults("leave")[1] > 3_000_000 / 4096
+
+
+@pytest.mark.parametrize("was_enabled", [True, False])
+def test_the_collector_is_still_while_modules_are_imported(was_enabled: bool) -> None:
+    """Nothing is collected meanwhile; after it, and after an import that failed, the collector is as it was."""
+    (gc.enable if was_enabled else gc.disable)()
+    try:
+        with contextlib.suppress(ImportError), uncollected():
+            assert not gc.isenabled()
+            raise ImportError
+        assert gc.isenabled() == was_enabled
+    finally:
+        gc.enable()
+
+
+def test_what_stands_is_not_looked_through() -> None:
+    """What there was when the service was wired is no longer among what the collector tracks; what comes later is."""
+    code = """if True:
+        import gc
+        from service.memory import keep_what_stands
+        before = []
+        keep_what_stands()
+        after = []
+        tracked = {id(each) for each in gc.get_objects()}
+        print(id(before) in tracked, id(after) in tracked)"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tree.PROJECT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ from export.pack_writer import write_manifest
 from export.tempering import temper_files
 from export.twin import verdict
 from model.runtime.known_answer import known_crops
-from model.runtime.pack import Precision, TwinPart, read_pack, sha256_of
+from model.runtime.pack import Precision, TwinPart, TwinSpeed, read_pack, sha256_of
+from model.runtime.session import Session
 from model.runtime.twins import with_twins
 from service.onnx_engine import open_engine
 
@@ -69,6 +71,31 @@ def test_a_twin_is_written_stated_checked_and_served(plain: Path, few_faces: Pat
     card = (tmp_path / "new" / "CARD.md").read_text()
     assert card == render(pack)
     assert "## In int8: analyzer.int8.onnx" in card
+
+
+@pytest.mark.usefixtures("lenient")
+@pytest.mark.parametrize(
+    ("fastest", "least_cosine", "num_rounds"), [("all", 0.9, 1), ("all", 1.1, 2), ("products", 0.9, 2)]
+)
+def test_no_matrix_is_spared_where_none_needs_to_be(
+    plain: Path, few_faces: Path, monkeypatch: pytest.MonkeyPatch, fastest: str, least_cosine: float, num_rounds: int
+) -> None:
+    """What each matrix does alone is measured unless the fastest that keeps all limits has every matrix in int8."""
+
+    def speeds(_: Session, twins: Mapping[str, Session], *__: object) -> dict[str, tuple[TwinSpeed, ...]]:
+        """The clock of a machine on which one kind is twice as fast as the others."""
+        ratios = {name: 4.0 if name.endswith(fastest) else 2.0 for name in twins}
+        return {
+            name: tuple(
+                TwinSpeed(batch_size=size, ratio_min=ratio, ratio_median=ratio, ratio_max=ratio) for size in (1, 8)
+            )
+            for name, ratio in ratios.items()
+        }
+
+    monkeypatch.setattr("export.twin.trials.measure_speeds", speeds)
+    monkeypatch.setattr(verdict, "MIN_COSINE", least_cosine)
+    done = quantised(plain, few_faces, "--method", "static", "--limit", "20")
+    assert done.output.count("making candidates") == num_rounds
 
 
 def test_where_nothing_is_gained_nothing_is_written(plain: Path, few_faces: Path) -> None:

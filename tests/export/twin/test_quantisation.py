@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from export.check import Answers, in_batches, predict_by
 from export.errors import ExportError
-from export.twin.candidates import answers_of, candidates, cosines, damage
+from export.twin.candidates import Candidates, answers_of, cosines, damage
 from export.twin.check import check_twin, twin_known_answer
 from export.twin.quantisation import RANGE_METHODS, Quantiser, RangeMethod
 from model.runtime.known_answer import breach, known_crops
@@ -84,15 +84,15 @@ def test_a_dynamic_twin_is_refused_since_company_moves_its_answers(
     quantiser: Quantiser, real_crops: NDArray[np.uint8]
 ) -> None:
     """Ranges of each run are ranges of the whole batch: another crop in it moves an answer, and that is no pack's."""
-    (dynamic,) = candidates(quantiser, "dynamic", real_crops, {})
-    assert dynamic.num_matrices < dynamic.num_possible
+    (dynamic,) = Candidates(quantiser, "dynamic", real_crops, {}).of_kinds()
+    assert not dynamic.spares_none
     with pytest.raises(ExportError, match="depends on the other crops of its batch"):
         check_twin(open_session(dynamic.graph), 112, real_crops[:4])
 
 
 def test_candidates_are_all_distinct_sets(quantiser: Quantiser, plain: Answers, real_crops: NDArray[np.uint8]) -> None:
     """Of each set of matrices there is a graph for each way to measure ranges, and no set twice."""
-    made = list(candidates(quantiser, "auto", real_crops, plain))
+    made = [candidate for make in Candidates(quantiser, "auto", real_crops, plain).rounds for candidate in make(print)]
     assert len({candidate.graph for candidate in made}) > len(made) / 2
     assert len({candidate.name for candidate in made}) == len(made)
     assert sum(candidate.name.startswith("dynamic") for candidate in made) == 1

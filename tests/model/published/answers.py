@@ -54,6 +54,22 @@ class Reference:
         with torch.device("meta"):
             return self.write(MultiTaskNetwork(self.config).state_dict(), self.config)
 
+    def checkpoint(self) -> dict[str, dict[str, Tensor]]:
+        """The published parts, filled by name; what Swin derives from its sizes is left out, as a checkpoint may."""
+        task = self.config.tasks[0]
+        return {
+            part: filled(part, {key: value for key, value in tensors.items() if not swinface.is_derived(key)}, task)
+            for part, tensors in self.key_list().items()
+        }
+
+    def network(self) -> MultiTaskNetwork:
+        """The network of that checkpoint, in evaluation mode."""
+        config, state = self.read(self.checkpoint())
+        assert config == self.config
+        network = MultiTaskNetwork(config)
+        network.load_state_dict(state)
+        return network.eval()
+
 
 _SUBNETS: Final = {part: part for part in ("state_dict_backbone", "state_dict_fam", "state_dict_tss", "state_dict_om")}
 _ONE: Final = {"state_dict": "state_dict"}
@@ -89,19 +105,9 @@ REFERENCES: Final[dict[str, Reference]] = {
 def answers_of(name: str) -> Arrays:
     """What a network answers on the reference pixels, from a checkpoint filled by name, as its file names it."""
     reference = REFERENCES[name]
-    task = reference.config.tasks[0]
-    # What Swin derives from its sizes is left out, as a checkpoint may.
-    parts = {
-        part: filled(part, {key: value for key, value in tensors.items() if not swinface.is_derived(key)}, task)
-        for part, tensors in reference.key_list().items()
-    }
-    config, state = reference.read(parts)
-    assert config == reference.config
-    network = MultiTaskNetwork(config)
-    network.load_state_dict(state)
     with torch.no_grad():
-        answers = network.eval()(pixels(reference.num_images, config.backbone.side_px))
-    return {key: value.numpy() for key, value in _named(name, task, answers).items()}
+        answers = reference.network()(pixels(reference.num_images, reference.config.backbone.side_px))
+    return {key: value.numpy() for key, value in _named(name, reference.config.tasks[0], answers).items()}
 
 
 def _named(name: str, task: str, answers: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from model.runtime.alignment import (
     CELEBA_HEIGHT_PX,
     CELEBA_TEMPLATE_P2,
     CELEBA_WIDTH_PX,
+    Border,
     border_of,
     box_matrix,
     celeba_matrix,
@@ -150,3 +151,26 @@ def test_landmarks_that_are_all_alike_give_a_crop_and_no_error() -> None:
         matrix = crop_matrix(alignment, alike, np.zeros(4), 64)
         assert np.isfinite(matrix).all()
         assert warp(np.zeros((50, 50, 3), np.uint8), matrix, 64).shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize("border", ["black", "replicate"])
+@pytest.mark.parametrize("size", [(1441, 2082), (1000, 3000), (400, 401)])
+def test_only_what_a_crop_shows_is_averaged(size: tuple[int, int], border: Border) -> None:
+    """What a crop made smaller does not show changes nothing, and what it shows is the mean of what was there."""
+    rows, columns = np.mgrid[: size[0], : size[1]]
+    image = np.stack([rows * 200 / size[0], columns * 200 / size[1], np.full(size, 90)], axis=-1).astype(np.uint8)
+    for zoom_by, angle in ((0.31, 0.3), (0.24, -0.5)):
+        turn = zoom_by * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        matrix = np.column_stack([turn, 56 - turn @ [size[1] / 2, size[0] / 2]])
+        crop = warp(image, matrix, 112, border)
+        plain = cv2.warpAffine(image, matrix, (112, 112), flags=cv2.INTER_LINEAR)
+        inside = cv2.erode((plain[..., 2] == 90).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+        assert inside.mean() > 0.5
+        assert np.abs(crop.astype(int) - plain)[inside].max() <= 3  # a slope's mean is its middle
+        elsewhere = image.copy()
+        at = np.linalg.inv(turn) @ (np.stack(np.meshgrid([0, 111], [0, 111]), axis=-1).reshape(-1, 2) - matrix[:, 2]).T
+        far = int(np.abs(at - np.array([[size[1] / 2], [size[0] / 2]])).max()) + 24
+        elsewhere[: max(size[0] // 2 - far, 0)] = 255
+        elsewhere[:, : max(size[1] // 2 - far, 0)] = 255
+        elsewhere[:, size[1] // 2 + far :] = 255
+        assert np.array_equal(crop, warp(elsewhere, matrix, 112, border))
