@@ -24,8 +24,12 @@ class DepthwisePool(nn.Module):
         self.weight = nn.Parameter(1 / grid**2 + torch.randn(channels, grid**2, num_maps) / grid**2)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Weighs and sums over the whole grid."""
-        return torch.einsum("bcn,cnk->bck", x_BCHW.flatten(2), self.weight).flatten(1)
+        """Weighs and sums over the whole grid.
+
+        Written as a product a channel: onnxruntime's CUDA Einsum cannot be recorded as a CUDA graph.
+        """
+        x_CBN = x_BCHW.flatten(2).transpose(0, 1)
+        return torch.matmul(x_CBN, self.weight).transpose(0, 1).flatten(1)
 
 
 class Recognition(nn.Module):
