@@ -163,8 +163,10 @@ class Batcher(Generic[Item, Answer]):
 
     @property
     def since(self) -> float | None:
-        """As `lanes.Source` has it."""
-        return self._queue[0].since if self._queue else None
+        """As `lanes.Source` has it: a full batch goes before whatever waits to become one."""
+        if not self._queue:
+            return None
+        return 0.0 if len(self._queue) >= self._max_batch else self._queue[0].since
 
     @property
     def due(self) -> float:

@@ -24,6 +24,8 @@ from service.lanes import Lanes
 from service.logs import log_event
 from service.preparation import Cut, Cuts, Preparation, choose
 
+_JPEG: Final = b"\xff\xd8\xff"
+_QUICK_BYTES: Final = 2_000_000
 Row = dict[Task, NDArray[np.float32]]
 Ended = Callable[[ImageResult | ServiceError, Timings], None]
 # What is wrong with one image and says nothing of the others.
@@ -48,9 +50,9 @@ class Stages:
         detector: the detector's queue.
         analyzers: the analyzers' queues, in the pack's order.
         min_score: the pack's lowest score of a face.
-        lanes: where the graphs run, if an image is to stay there as far as it can: decoded in a lane that is idle, its
-            crops cut in the lane that found the faces. The way to another thread costs a CPU more than it gains; None
-            on a GPU, which must not wait meanwhile.
+        lanes: where the graphs run, if an image is to stay there as far as it can: what is quickly decoded is decoded
+            there, right before it is looked at, and its crops are cut in the lane that found the faces. A picture that
+            waits, and the way to another thread, cost a CPU more than they gain; None on a GPU, which must not wait.
     """
 
     preparation: Preparation
@@ -100,9 +102,8 @@ class Job:
             self._fail(self._upload.error)
             return
         opening = self._open_aligned if self._options.aligned else self._open
-        step, lanes = partial(self._step, opening), self._stages.lanes
-        if lanes is None or not lanes.submit_if_idle(step, self._is_wanted):
-            self._stages.decode_lanes.submit(step, self._is_wanted)
+        lanes = self._stages.lanes if _is_quick(self._upload.data) else None
+        (lanes or self._stages.decode_lanes).submit(partial(self._step, opening), self._is_wanted)
 
     def _step(self, step: Callable[..., None], *args: object) -> None:
         """One step of the way; whatever it raises ends the job."""
@@ -202,3 +203,8 @@ class Job:
                 return
             self._has_ended = True
         self._ended(end, self._timings)
+
+
+def _is_quick(data: bytes) -> bool:
+    """Whether an image is decoded in some hundredths of a second at most: a JPEG that is not huge, as it is scaled."""
+    return data.startswith(_JPEG) and len(data) <= _QUICK_BYTES

@@ -31,7 +31,10 @@ class Source(Protocol):
 
     @property
     def since(self) -> float | None:
-        """Since when, on `time.monotonic`'s clock, the oldest item has waited; None where none does."""
+        """Since when, on `time.monotonic`'s clock, the oldest item has waited; None where none does.
+
+        0 puts it before all others.
+        """
 
     @property
     def due(self) -> float:
@@ -94,16 +97,6 @@ class Lanes:
         with self.changed:
             self._calls.append(_Call(call, is_wanted, time.monotonic()))
             self.wake()
-
-    def submit_if_idle(self, call: Run, is_wanted: Callable[[], bool] = lambda: True) -> bool:
-        """As `submit`, if a lane has nothing to do and nothing else waits for it; whether it was so."""
-        with self.changed:
-            others_wait = any(source.since is not None for source in self._sources if source is not self._calls)
-            if others_wait or self._num_busy + len(self._calls) >= self.num:
-                return False
-            self._calls.append(_Call(call, is_wanted, time.monotonic()))
-            self.wake()
-        return True
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs a call in a lane and waits for what it gives. Cancelled before it began, it never runs."""

@@ -20,6 +20,7 @@ from service.bench.requests import Request
 from service.bench.results import Row, Side, Spread, percentile
 from service.bench.usage import Tree, own_cpu_seconds
 from service.cores import usable_cores
+from service.memory import keep_freed_memory
 
 RAW: Final = "raw loop"
 
@@ -74,6 +75,7 @@ class RawLoop:
     name = RAW
 
     def __init__(self, pipeline: Pipeline) -> None:
+        keep_freed_memory()  # as the service does: it is to be the best that no server can be
         self._pipeline = pipeline
         self._tree = Tree(os.getpid(), alone=True)
         self.fresh_mb = self._tree.resident_mb()

@@ -338,3 +338,37 @@ def test_lanes_never_run_more_than_their_number() -> None:
 
     asyncio.run(main())
     assert most[0] == 2
+
+
+def test_full_batch_goes_before_what_has_waited_longer() -> None:
+    """Of two queues on one lane, the one with a full batch is taken from first, whoever came first."""
+    order = list[str]()
+    gate, entered = threading.Event(), threading.Event()
+
+    def noting(name: str) -> Run:
+        def note(items: Sequence[int]) -> list[int | ServiceError]:
+            order.append(name)
+            entered.set()
+            assert gate.wait(WAIT_SECONDS)
+            return list(items)
+
+        return note
+
+    async def main() -> None:
+        lanes, metrics = Lanes(1, "test"), Metrics()
+        first, early, full = (
+            Batcher[int, int](name, noting(name), lanes, max_batch=size, max_wait_seconds=0, metrics=metrics)
+            for name, size in (("first", 1), ("early", 8), ("full", 2))
+        )
+        tasks = await queued(first, [1])
+        await asyncio.to_thread(entered.wait, WAIT_SECONDS)
+        tasks += await queued(early, [2])
+        tasks += await queued(full, [3, 4])
+        gate.set()
+        await asyncio.gather(*tasks)
+        for batcher in (first, early, full):
+            await batcher.close()
+        lanes.close()
+
+    asyncio.run(main())
+    assert order == ["first", "full", "early"]

@@ -127,21 +127,3 @@ def test_lane_that_queues_work_takes_its_share_itself(monkeypatch: pytest.Monkey
     assert done.wait(WAIT_SECONDS)
     assert woken == [1, 0]
     lanes.close()
-
-
-def test_only_an_idle_lane_takes_what_may_go_elsewhere() -> None:
-    """`submit_if_idle` takes a call while a lane has nothing to do, and says so while none has."""
-    gate, entered = threading.Event(), threading.Semaphore(0)
-
-    def stand() -> None:
-        entered.release()
-        assert gate.wait(WAIT_SECONDS)
-
-    lanes = Lanes(2, "test")
-    assert lanes.submit_if_idle(stand)
-    assert lanes.submit_if_idle(stand)
-    assert not lanes.submit_if_idle(stand)
-    assert all(entered.acquire(timeout=WAIT_SECONDS) for _ in range(2))
-    assert not lanes.submit_if_idle(stand)
-    gate.set()
-    lanes.close()
