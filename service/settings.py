@@ -99,7 +99,11 @@ class Settings(BaseSettings):
         description="Graphs that run at once on the CPU, of each worker; default: its usable cores.",
     )
     decode_lanes: int | None = Field(
-        default=None, ge=1, le=256, description="Images decoded at once, of each worker; default: its usable cores."
+        default=None,
+        ge=1,
+        le=256,
+        description="Images decoded at once beside the graphs' lanes, of each worker: on a CPU what is no JPEG of up "
+        "to 2 MB; default: its usable cores.",
     )
     drain_delay_seconds: float = Field(
         default=0, ge=0, le=300, description="After SIGTERM, work is still taken for as long."
