@@ -4,12 +4,16 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import pytest
 
+from service.batcher import Answered, Batcher
+from service.errors import ServiceError
 from service.lanes import Lanes
+from service.metrics import Metrics
 
 WAIT_SECONDS = 30
 
@@ -127,3 +131,75 @@ def test_lane_that_queues_work_takes_its_share_itself(monkeypatch: pytest.Monkey
     assert done.wait(WAIT_SECONDS)
     assert woken == [1, 0]
     lanes.close()
+
+
+async def asked(batcher: Batcher[int, int], items: Sequence[int]) -> list["asyncio.Task[Answered[int]]"]:
+    """Asks for each item and lets every question reach the queue."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    tasks = [asyncio.create_task(batcher.ask(item, deadline)) for item in items]
+    await asyncio.sleep(0)
+    return tasks
+
+
+def test_lanes_never_run_more_than_their_number() -> None:
+    """Two queues on shared lanes never run more batches at once than there are lanes."""
+    running, most, lock = [0], [0], threading.Lock()
+
+    def count(items: Sequence[int]) -> list[int | ServiceError]:
+        with lock:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+        threading.Event().wait(0.001)
+        with lock:
+            running[0] -= 1
+        return list(items)
+
+    async def main() -> None:
+        lanes, metrics = Lanes(2, "test"), Metrics()
+        batchers: list[Batcher[int, int]] = [
+            Batcher(name, count, lanes, max_batch=1, max_wait_seconds=0, metrics=metrics) for name in ("a", "b")
+        ]
+        for batcher in batchers:
+            await asyncio.gather(
+                *(batcher.ask(item, time.monotonic() + WAIT_SECONDS) for item in range(30) for batcher in batchers)
+            )
+        for batcher in batchers:
+            await batcher.close()
+        lanes.close()
+
+    asyncio.run(main())
+    assert most[0] == 2
+
+
+def test_full_batch_goes_before_what_has_waited_longer() -> None:
+    """Of two queues on one lane, the one with a full batch is taken from first, whoever came first."""
+    order = list[str]()
+    gate, entered = threading.Event(), threading.Event()
+
+    def noting(name: str) -> Callable[[Sequence[int]], list[int | ServiceError]]:
+        def note(items: Sequence[int]) -> list[int | ServiceError]:
+            order.append(name)
+            entered.set()
+            assert gate.wait(WAIT_SECONDS)
+            return list(items)
+
+        return note
+
+    async def main() -> None:
+        lanes, metrics = Lanes(1, "test"), Metrics()
+        first, early, full = (
+            Batcher[int, int](name, noting(name), lanes, max_batch=size, max_wait_seconds=0, metrics=metrics)
+            for name, size in (("first", 1), ("early", 8), ("full", 2))
+        )
+        tasks = await asked(first, [1])
+        await asyncio.to_thread(entered.wait, WAIT_SECONDS)
+        tasks += await asked(early, [2])
+        tasks += await asked(full, [3, 4])
+        gate.set()
+        await asyncio.gather(*tasks)
+        for batcher in (first, early, full):
+            await batcher.close()
+        lanes.close()
+
+    asyncio.run(main())
+    assert order == ["first", "full", "early"]
