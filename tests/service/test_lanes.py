@@ -159,10 +159,8 @@ def test_lanes_never_run_more_than_their_number() -> None:
         batchers: list[Batcher[int, int]] = [
             Batcher(name, count, lanes, max_batch=1, max_wait_seconds=0, metrics=metrics) for name in ("a", "b")
         ]
-        for batcher in batchers:
-            await asyncio.gather(
-                *(batcher.ask(item, time.monotonic() + WAIT_SECONDS) for item in range(30) for batcher in batchers)
-            )
+        deadline = time.monotonic() + WAIT_SECONDS
+        await asyncio.gather(*(batcher.ask(item, deadline) for item in range(30) for batcher in batchers))
         for batcher in batchers:
             await batcher.close()
         lanes.close()
