@@ -1,6 +1,6 @@
 """Job: one image's way from its bytes to its faces, from thread to thread.
 
-Decode (decode lanes) -> detector's queue -> choose faces, cut crops -> analyzers' queues -> faces. Each step begins
+Decode -> detector's queue -> choose faces, cut crops -> analyzers' queues -> faces. Each step begins
 where the one before it ended, in the thread that ended it, so that the event loop hears of an image when it is done and
 not before. Never waits for anything, and never knows who asked.
 """
@@ -91,6 +91,7 @@ class Job:
         self._lock = threading.Lock()
         self._has_ended = False
         self._num_missing = 0
+        self._waited_seconds = 0.0  # for the analyzers
         self._faces: list[Face] = []
         self._cuts: tuple[Cut, ...] = ()
         self._rows: list[Row] = []
@@ -176,9 +177,11 @@ class Job:
         with self._lock:
             self._rows[number].update(answered.value)
             self._timings.infer = max(self._timings.infer, answered.run_seconds)
+            self._waited_seconds = max(self._waited_seconds, answered.queue_seconds)
             self._num_missing -= 1
             is_last = self._num_missing == 0
         if is_last:
+            self._timings.queue += self._waited_seconds
             self._end()
 
     def _end(self) -> None:

@@ -2,6 +2,9 @@
 
 import base64
 import math
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ from model.runtime.labels import ATTRIBUTES, EXPRESSIONS, RACES
 from service.onnx_engine import open_engine
 from service.schemas import AnalyzeAnswer
 from tests.packs import SIDE_PX, Square, build_pack, encode, paint, photo
-from tests.service.serving import Served, serving, settings_for
+from tests.service.serving import Served, gated, serving, settings_for, wait_until
 
 BIG = Square(64, 48, 64, (250, 250, 100))
 BRIGHT = Square(16, 16)
@@ -218,3 +221,19 @@ def test_real_photograph_passes_through(served: Served, astronaut: bytes) -> Non
     """A real photograph is read and answered with its own size."""
     (image,) = analyze(served, astronaut)["images"]
     assert (image["width"], image["height"], image["error"]) == (512, 512, None)
+
+
+def test_wait_for_the_analyzer_is_told(tiny_pack: Path) -> None:
+    """`timings_ms.queue` holds the wait for an analyzer's run, beside that for the detector's."""
+    engine = gated(tiny_pack)
+    with serving(settings_for(tiny_pack, lanes=1), engine) as served, ThreadPoolExecutor(2) as callers:
+        ask = partial(served.client.post, "/analyze?aligned=true", content=THREE, headers={"content-type": "image/png"})
+        first = callers.submit(ask)
+        engine.wait_for_run()
+        second = callers.submit(ask)
+        wait_until(lambda: served.metric("mien_queue_length", model="analyzer-0") == 1)
+        stood_since = time.monotonic()
+        wait_until(lambda: time.monotonic() - stood_since > 0.05)
+        engine.gate.set()
+        assert first.result().status_code == 200
+        assert second.result().json()["timings_ms"]["queue"] >= 50
