@@ -51,9 +51,8 @@ class Analyzer(nn.Module):
         self.side_px = network.config.backbone.side_px
         for task in self.tasks:
             temperature = self.temperatures.of(task)
-            if set(temperature) != {
-                1.0
-            }:  # on the network's device once and for all: a run that is recorded copies none
+            if set(temperature) != {1.0}:
+                # On the network's device once and for all: a run that is recorded copies none.
                 inverse = torch.tensor([1 / value for value in temperature])
                 self.register_buffer(_inverse(task), inverse.to(_device(network)), persistent=False)
 

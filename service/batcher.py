@@ -1,6 +1,6 @@
 """Batcher: one model's queue, shared by the faces (or images) of every request.
 
-Data flow: `put` (or `ask`, from the event loop) adds items to the queue -> a lane that is free takes a batch of what
+Data flow: `put` adds items to the queue -> a lane that is free takes a batch of what
 has queued meanwhile -> runs it -> gives each answer to its asker, in the lane. So a batch is what queued while the last
 ran. Errors, by step: a hopeless deadline is refused at `put` (503); items that nobody wants any more and expired ones
 (504) are dropped before stacking; a failed or short run fails its own items alone (500). Never waits for company unless
@@ -8,7 +8,6 @@ told to, never lets a full batch wait, and outlives any failure of a run, and on
 """
 
 import asyncio
-import contextlib
 import math
 import time
 from collections import deque
@@ -129,37 +128,6 @@ class Batcher(Generic[Item, Answer]):
             self._queue.extend(wishes)
             self._length.set(len(self._queue))
             self._lanes.wake(len(wishes))
-
-    async def ask(self, item: Item, deadline: float) -> Answered[Answer]:
-        """Queues one item and waits for its answer; cancelling the wait takes the item out.
-
-        Args:
-            item: what to run.
-            deadline: on `time.monotonic`'s clock.
-
-        Raises:
-            DeadlinePassed: if it passed in the queue.
-            Internal: if the run failed.
-            Stalled: if the run hangs, or no run can begin.
-            WouldMissDeadline: as `put`.
-        """
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Answered[Answer]] = loop.create_future()
-
-        def settle(answer: Answered[Answer] | ServiceError) -> None:
-            if future.done():
-                return
-            if isinstance(answer, ServiceError):
-                future.set_exception(answer)
-            else:
-                future.set_result(answer)
-
-        def done(answer: Answered[Answer] | ServiceError) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
-                loop.call_soon_threadsafe(settle, answer)
-
-        self.put([Wish(item, deadline, done, lambda: not future.done())])
-        return await future
 
     @property
     def since(self) -> float | None:

@@ -6,8 +6,6 @@ to the event loop: on a CPU the way there and back would leave a core idle after
 own, or it would starve the queues. Never holds a queue of graphs: what waits for a lane waits in its `Batcher`.
 """
 
-import asyncio
-import contextlib
 import os
 import sys
 import threading
@@ -18,6 +16,7 @@ from dataclasses import dataclass
 from typing import Final, ParamSpec, Protocol, TypeVar
 
 from service.logs import log_event
+from service.reply import Reply
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -100,30 +99,18 @@ class Lanes:
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs a call in a lane and waits for what it gives. Cancelled before it began, it never runs."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-
-        def settle(value: T | None, error: BaseException | None) -> None:
-            if future.done():
-                return
-            if error is None:
-                future.set_result(value)  # type: ignore[arg-type]
-            else:
-                future.set_exception(error)
+        reply = Reply[T]()
 
         def run() -> None:
-            value, error = None, None
             try:
-                value = call(*args, **kwargs)
-            except Exception as raised:
-                error = raised
-            except BaseException as raised:  # it would end the event loop of everyone
-                error = RuntimeError(f"{type(raised).__name__} in a lane")
-            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
-                loop.call_soon_threadsafe(settle, value, error)
+                reply.give(call(*args, **kwargs))
+            except Exception as error:
+                reply.fail(error)
+            except BaseException as error:  # it would end the event loop of everyone
+                reply.fail(RuntimeError(f"{type(error).__name__} in a lane"))
 
-        self.submit(run, lambda: not future.done())
-        return await future
+        self.submit(run, reply.is_wanted)
+        return await reply.future
 
     def close(self, *, wait: bool = True) -> None:
         """Ends the threads when what they run has finished, and waits for it; what has not begun never will."""

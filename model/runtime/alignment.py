@@ -131,8 +131,8 @@ def warp(
     A crop more than twice smaller than its source is taken from a source made smaller by averaging, by the power of two
     that leaves it under twice as large: bilinear sampling alone would alias. Only what the crop shows is averaged.
     """
-    halvings = 0
-    while 0 < zoom(matrix) * 2**halvings < 0.5 and min(image_HWC.shape[:2]) >> (halvings + 1):
+    shrink, halvings = zoom(matrix), 0
+    while 0 < shrink * 2**halvings < 0.5 and min(image_HWC.shape[:2]) >> (halvings + 1):
         halvings += 1
     if halvings:
         image_HWC, matrix = _averaged(image_HWC, matrix, side_px, 2**halvings)

@@ -13,6 +13,7 @@ from service.batcher import Answered, Batcher, Wish
 from service.errors import DeadlinePassed, Draining, Internal, ServiceError, WouldMissDeadline
 from service.lanes import Lanes
 from service.metrics import Metrics
+from tests.service.asking import ask
 
 Run = Callable[[Sequence[int]], Sequence["int | ServiceError"]]
 Test = Callable[[Batcher[int, int]], Awaitable[None]]
@@ -68,7 +69,7 @@ def run(
 
 async def queued(batcher: Batcher[int, int], items: Sequence[int]) -> list["asyncio.Task[Answered[int]]"]:
     """Asks for each item and lets every question reach the queue."""
-    tasks = [asyncio.create_task(batcher.ask(item, soon())) for item in items]
+    tasks = [asyncio.create_task(ask(batcher, item, soon())) for item in items]
     await asyncio.sleep(0)
     return tasks
 
@@ -129,18 +130,18 @@ def test_every_answer_lands_with_its_asker(seed: int) -> None:
     def square(items: Sequence[int]) -> list[int | ServiceError]:
         return [Internal("odd") if item % 7 == 0 else item**2 for item in items]
 
-    async def ask(batcher: Batcher[int, int], item: int) -> None:
+    async def ask_one(batcher: Batcher[int, int], item: int) -> None:
         for _ in range(rng.randint(0, 5)):
             await asyncio.sleep(0)
         if item % 7 == 0:
             with pytest.raises(Internal):
-                await batcher.ask(item, soon())
+                await ask(batcher, item, soon())
         else:
-            assert (await batcher.ask(item, soon())).value == item**2
+            assert (await ask(batcher, item, soon())).value == item**2
 
     async def test(batcher: Batcher[int, int]) -> None:
         items = rng.sample(range(10_000), num)
-        tasks = [asyncio.create_task(ask(batcher, item)) for item in items]
+        tasks = [asyncio.create_task(ask_one(batcher, item)) for item in items]
         for task in tasks:
             if rng.random() < 0.2:
                 await asyncio.sleep(0)
@@ -162,10 +163,10 @@ def test_failed_run_fails_only_its_own_items() -> None:
         return list(items)
 
     async def test(batcher: Batcher[int, int]) -> None:
-        assert (await batcher.ask(1, soon())).value == 1
+        assert (await ask(batcher, 1, soon())).value == 1
         with pytest.raises(Internal):
-            await batcher.ask(13, soon())
-        assert (await batcher.ask(2, soon())).value == 2
+            await ask(batcher, 13, soon())
+        assert (await ask(batcher, 2, soon())).value == 2
 
     run(fail_on_13, test)
 
@@ -181,8 +182,8 @@ def test_loop_outlives_anything_that_a_run_raises(error: type[BaseException]) ->
 
     async def test(batcher: Batcher[int, int]) -> None:
         with pytest.raises(Internal):
-            await batcher.ask(13, soon())
-        assert (await batcher.ask(2, soon())).value == 2
+            await ask(batcher, 13, soon())
+        assert (await ask(batcher, 2, soon())).value == 2
 
     run(fail_on_13, test)
 
@@ -193,7 +194,7 @@ def test_wrong_number_of_answers_is_a_failure(answers: list[int]) -> None:
 
     async def test(batcher: Batcher[int, int]) -> None:
         with pytest.raises(Internal):
-            await batcher.ask(1, soon())
+            await ask(batcher, 1, soon())
 
     run(lambda _: list(answers), test)
 
@@ -224,7 +225,7 @@ def test_expired_item_never_runs() -> None:
         first = await queued(batcher, [1])
         await gate.wait_for_run()
         deadline = time.monotonic() + 0.01
-        late = asyncio.create_task(batcher.ask(2, deadline))
+        late = asyncio.create_task(ask(batcher, 2, deadline))
         while time.monotonic() < deadline:
             await asyncio.sleep(0)
         gate.open.set()
@@ -254,7 +255,7 @@ def test_hopeless_deadline_is_refused_at_once() -> None:
         await gate.wait_for_run()
         tasks += await queued(batcher, range(3, 40))
         with pytest.raises(WouldMissDeadline):
-            await batcher.ask(99, time.monotonic() + 0.2)
+            await ask(batcher, 99, time.monotonic() + 0.2)
         gate.open.set()
         await asyncio.gather(*tasks)
         assert not any(99 in batch for batch in gate.batches)
@@ -268,9 +269,9 @@ def test_idle_queue_is_joined_whatever_was_measured() -> None:
 
     async def test(batcher: Batcher[int, int]) -> None:
         gate.open.set()
-        await batcher.ask(1, soon())
+        await ask(batcher, 1, soon())
         batcher._seconds_per_item = 1000.0
-        assert (await batcher.ask(2, soon())).value == 4
+        assert (await ask(batcher, 2, soon())).value == 4
         assert batcher._seconds_per_item < 1000
 
     run(gate, test)

@@ -14,6 +14,7 @@ from service.batcher import Answered, Batcher
 from service.errors import ServiceError
 from service.lanes import Lanes
 from service.metrics import Metrics
+from tests.service.asking import ask
 
 WAIT_SECONDS = 30
 
@@ -136,7 +137,7 @@ def test_lane_that_queues_work_takes_its_share_itself(monkeypatch: pytest.Monkey
 async def asked(batcher: Batcher[int, int], items: Sequence[int]) -> list["asyncio.Task[Answered[int]]"]:
     """Asks for each item and lets every question reach the queue."""
     deadline = time.monotonic() + WAIT_SECONDS
-    tasks = [asyncio.create_task(batcher.ask(item, deadline)) for item in items]
+    tasks = [asyncio.create_task(ask(batcher, item, deadline)) for item in items]
     await asyncio.sleep(0)
     return tasks
 
@@ -160,7 +161,7 @@ def test_lanes_never_run_more_than_their_number() -> None:
             Batcher(name, count, lanes, max_batch=1, max_wait_seconds=0, metrics=metrics) for name in ("a", "b")
         ]
         deadline = time.monotonic() + WAIT_SECONDS
-        await asyncio.gather(*(batcher.ask(item, deadline) for item in range(30) for batcher in batchers))
+        await asyncio.gather(*(ask(batcher, item, deadline) for item in range(30) for batcher in batchers))
         for batcher in batchers:
             await batcher.close()
         lanes.close()
