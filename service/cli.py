@@ -4,7 +4,7 @@ Holds its commands' names, and imports a command when it is asked for: a service
 not import. Never holds what a command does.
 """
 
-from collections.abc import Callable
+import importlib
 from typing import Final
 
 import click
@@ -12,57 +12,14 @@ import click
 from service.memory import uncollected
 from service.names import nearest
 
-
-def _analyze() -> click.Command:
-    from service.photo_commands import analyze_command
-
-    return analyze_command
-
-
-def _verify() -> click.Command:
-    from service.photo_commands import verify_command
-
-    return verify_command
-
-
-def _extract() -> click.Command:
-    from service.extract.command import extract_command
-
-    return extract_command
-
-
-def _match() -> click.Command:
-    from service.match.command import match_command
-
-    return match_command
-
-
-def _bench() -> click.Command:
-    from service.bench.command import bench_command
-
-    return bench_command
-
-
-def _pack() -> click.Command:
-    from service.pack_command import pack_group
-
-    return pack_group
-
-
-def _serve() -> click.Command:
-    from service.serve_command import serve_command
-
-    return serve_command
-
-
-_COMMANDS: Final[dict[str, Callable[[], click.Command]]] = {
-    "analyze": _analyze,
-    "bench": _bench,
-    "extract": _extract,
-    "match": _match,
-    "pack": _pack,
-    "serve": _serve,
-    "verify": _verify,
+_COMMANDS: Final = {  # by name: the module and what it calls the command
+    "analyze": ("service.photo_commands", "analyze_command"),
+    "bench": ("service.bench.command", "bench_command"),
+    "extract": ("service.extract.command", "extract_command"),
+    "match": ("service.match.command", "match_command"),
+    "pack": ("service.pack_command", "pack_group"),
+    "serve": ("service.serve_command", "serve_command"),
+    "verify": ("service.photo_commands", "verify_command"),
 }
 
 
@@ -73,8 +30,12 @@ class _Commands(click.Group):
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        module, name = _COMMANDS[cmd_name]
         with uncollected():
-            return _COMMANDS[cmd_name]() if cmd_name in _COMMANDS else None
+            command: click.Command = getattr(importlib.import_module(module), name)
+        return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
