@@ -21,6 +21,8 @@ _MAX_SCANS: Final = 500  # of a progressive JPEG: each costs a pass over all coe
 _TIFF_UNITS: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}
 # Application segments and comments; of these only JFIF's (E0) and Adobe's (EE) say anything about the pixels.
 _JPEG_METADATA: Final = (frozenset(range(0xE1, 0xF0)) | {0xFE}) - {0xEE}
+_JPEG_FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_SEQUENTIAL: Final = (0xC0, 0xC1)
 _ORIENTATION: Final = 0x0112
 _TILE_WIDTH: Final = 0x0142
 _TILE_HEIGHT: Final = 0x0143
@@ -124,12 +126,13 @@ def _foreign(data: bytes) -> str | None:
 
 
 def _strip_jpeg(data: bytes) -> tuple[bytes, int]:
-    if data.count(b"\xff\xda") > _MAX_SCANS:
-        raise UnreadableImage(f"The JPEG has more than {_MAX_SCANS} scans.")
     kept, orientation = [data[:2]], 1
-    exif_seen = False
+    exif_seen, frame = False, -1
     for marker, start, end in _jpeg_segments(data):
+        if marker in _JPEG_FRAMES:
+            frame = start
         if marker == 0xDA:  # the scans, and whatever follows them
+            _check_scans(data, frame, start)
             kept.append(data[start:])
             return b"".join(kept), orientation
         if marker == 0xE1 and not exif_seen and data[start + 4 : start + 10] == b"Exif\0\0":
@@ -137,6 +140,20 @@ def _strip_jpeg(data: bytes) -> tuple[bytes, int]:
         if marker not in _JPEG_METADATA:
             kept.append(data[start:end])
     raise UnreadableImage("The JPEG is cut off or damaged before its picture begins.")
+
+
+def _check_scans(data: bytes, frame: int, scan: int) -> None:
+    """Refuses a file of more scans than pictures have; where the first one holds all there is, libjpeg takes no more.
+
+    Args:
+        data: the file.
+        frame: where its last frame header begins; -1 for none.
+        scan: where its first scan begins.
+    """
+    is_sequential = frame >= 0 and data[frame + 1] in _SEQUENTIAL
+    has_all = is_sequential and data[scan + 4 : scan + 5] >= data[frame + 9 : frame + 10] > b"\0"  # components
+    if not has_all and data.count(b"\xff\xda", scan) > _MAX_SCANS:
+        raise UnreadableImage(f"The JPEG has more than {_MAX_SCANS} scans.")
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:

@@ -1,15 +1,17 @@
 """Images: from a file's bytes to upright RGB pixels, and from pixels to a JPEG.
 
-The one place where the service decodes. Decoding releases the interpreter lock, so threads decode side by side. Never
-reads a file name or a declared type, never applies a colour profile, never touches the disk, and never tells a client
-what the decoding library said.
+The one place where the service decodes: a usual JPEG by `service.jpeg`, all else by Pillow. Decoding releases the
+interpreter lock, so threads decode side by side. Never reads a file name or a declared type, never applies a colour
+profile, never touches the disk, and never tells a client what the decoding library said.
 """
 
 import io
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import BmpImagePlugin, GifImagePlugin, Image, ImageChops, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
@@ -17,18 +19,20 @@ from PIL import WebPImagePlugin as _WebPImagePlugin
 
 from service.containers import Format, sniff, strip, webp_size
 from service.errors import BadRequest, ServiceError, TooLarge, UnreadableImage
+from service.jpeg import read_jpeg
 
 # Imported for their registration: Pillow would otherwise load every format it knows at the first TIFF or WebP.
 _PLUGINS: Final = (BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, _WebPImagePlugin)
 _NAMES: Final = {"JPEG": "JPEG", "PNG": "PNG", "WEBP": "WebP", "BMP": "BMP", "GIF": "GIF", "TIFF": "TIFF"}
-_UPRIGHT: Final = {  # EXIF orientation: what makes it upright (CIPA DC-008, 4.6.4)
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+_UPRIGHT: Final[dict[int, Callable[[NDArray[np.uint8]], cv2.typing.MatLike]]] = {
+    # EXIF orientation: what makes it upright (CIPA DC-008, 4.6.4)
+    2: lambda stored: cv2.flip(stored, 1),
+    3: lambda stored: cv2.rotate(stored, cv2.ROTATE_180),
+    4: lambda stored: cv2.flip(stored, 0),
+    5: cv2.transpose,
+    6: lambda stored: cv2.rotate(stored, cv2.ROTATE_90_CLOCKWISE),
+    7: lambda stored: cv2.rotate(cv2.transpose(stored), cv2.ROTATE_180),
+    8: lambda stored: cv2.rotate(stored, cv2.ROTATE_90_COUNTERCLOCKWISE),
 }
 _FIRST_TURNED: Final = 5  # orientations from here on swap width and height
 _TIFF_BITS: Final = 258
@@ -86,15 +90,14 @@ def decode(data: bytes, *, max_pixels: int, max_side_px: int | None = None) -> D
     if kind == "WEBP":
         _check_size(webp_size(data), max_pixels)
     try:
-        rgb, size, scale = _load(body, kind, max_pixels, max_side_px)
+        stored, size, scale = _load(body, kind, max_pixels, max_side_px)
     except ServiceError:
         raise
     except Exception as error:  # decoders raise a dozen types on damaged bytes, and none of them is ours to answer with
         raise UnreadableImage(f"The {_NAMES[kind]} is cut off or damaged and cannot be decoded whole.") from error
-    if orientation in _UPRIGHT:
-        rgb = rgb.transpose(_UPRIGHT[orientation])
+    pixels = np.asarray(_UPRIGHT[orientation](stored), np.uint8) if orientation in _UPRIGHT else stored
     width, height = size if orientation < _FIRST_TURNED else size[::-1]
-    return DecodedImage(np.array(rgb, np.uint8), width, height, scale)
+    return DecodedImage(pixels, width, height, scale)
 
 
 def encode_jpeg(pixels: NDArray[np.uint8], quality: int = _JPEG_QUALITY) -> bytes:
@@ -114,8 +117,13 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
 
 def _load(
     body: bytes, kind: Format, max_pixels: int, max_side_px: int | None
-) -> tuple[Image.Image, tuple[int, int], float]:
-    """The first frame in RGB, the full size it states, and the scale it was decoded at."""
+) -> tuple[NDArray[np.uint8], tuple[int, int], float]:
+    """The first frame in RGB as it is stored, the full size it states, and the scale it was decoded at."""
+    if kind == "JPEG" and (jpeg := read_jpeg(body)) is not None:
+        _check_size(jpeg.size, max_pixels)
+        divisor = _divisor(max(jpeg.size), max_side_px)
+        if (decoded := jpeg.decode(divisor)) is not None:
+            return decoded, jpeg.size, 1 / divisor
     with Image.open(io.BytesIO(body), formats=[kind]) as image:
         size = image.size
         _check_size(size, max_pixels)
@@ -127,7 +135,7 @@ def _load(
         if kind != "JPEG":
             size = image.size  # a frame may prove larger than the header said
             _check_size(size, max_pixels)
-        return _to_rgb(image), size, 1 / divisor
+        return np.array(_to_rgb(image), np.uint8), size, 1 / divisor
 
 
 def _divisor(side_px: int, wanted_px: int | None) -> int:

@@ -85,6 +85,19 @@ def test_a_jpeg_of_countless_scans_is_refused(small: Image.Image) -> None:
         decode(whole[:-2] + scan * 600, max_pixels=10_000)
 
 
+def test_a_sequential_jpeg_of_countless_scans_is_refused_too(small: Image.Image) -> None:
+    """Scans of single components are kept until the last has come; one that holds all components is followed by none.
+
+    A scan of a sequential picture that claims one of its three components stands for the former.
+    """
+    whole = saved(small, "JPEG")
+    start = whole.index(b"\xff\xda")
+    assert (whole[start + 4], strip(whole, "JPEG")[1]) == (3, 1)
+    single = b"\xff\xda\0\x08\1\1\0\0\x3f\0" + whole[start + 14 : -2]
+    with pytest.raises(UnreadableImage, match="scans"):
+        decode(whole[:start] + single * 600 + b"\xff\xd9", max_pixels=10_000)
+
+
 def test_metadata_goes_and_the_picture_stays(small: Image.Image) -> None:
     """Stripping takes EXIF, profiles, comments and text, and leaves what bears on pixels."""
     exif = Image.Exif()

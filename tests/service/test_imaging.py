@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 
 from service.errors import UnreadableImage
 from service.imaging import DecodedImage, decode, encode_jpeg
+from service.jpeg import read_jpeg
 from tests.service import pictures
 from tests.service.pictures import opened, oriented, saved
 
@@ -265,3 +266,33 @@ def test_an_encoded_jpeg_is_the_picture(photo: Image.Image) -> None:
     assert data.startswith(b"\xff\xd8\xff")
     with Image.open(io.BytesIO(data)) as picture:
         assert mean_difference(pixels, picture) < 4
+
+
+@pytest.mark.parametrize("divisor", [1, 2, 4, 8])
+@pytest.mark.parametrize("kind", ["baseline", "progressive", "grey", "4:4:4", "red, green and blue"])
+def test_a_usual_jpeg_has_the_pixels_that_pillow_gives_it(six_faces: bytes, kind: str, divisor: int) -> None:
+    """libjpeg-turbo, asked directly, gives Pillow's own pixels at every scale, whatever kind of JPEG a camera wrote."""
+    picture = opened(six_faces).crop((0, 0, 1279, 881))
+    options: dict[str, dict[str, object]] = {
+        "progressive": {"progressive": True},
+        "4:4:4": {"subsampling": 0},
+        "red, green and blue": {"keep_rgb": True},
+    }
+    data = saved(picture.convert("L") if kind == "grey" else picture, "JPEG", **options.get(kind, {}))
+    jpeg = read_jpeg(data)
+    assert jpeg is not None
+    pixels = jpeg.decode(divisor)
+    with Image.open(io.BytesIO(data)) as stored:
+        stored.draft(None, (1279 // divisor, 881 // divisor))
+        assert pixels is not None
+        assert np.array_equal(pixels, np.asarray(stored.convert("RGB")))
+
+
+def test_a_cmyk_or_damaged_jpeg_is_left_to_pillow(photo: Image.Image) -> None:
+    """Inks, a file that is cut off, and bytes that only begin like a JPEG are none that is decoded directly."""
+    whole = saved(photo, "JPEG")
+    cut = read_jpeg(whole[: len(whole) // 2])
+    assert cut is not None
+    assert cut.decode(1) is None
+    assert read_jpeg(saved(photo.convert("CMYK"), "JPEG")) is None
+    assert read_jpeg(b"\xff\xd8\xff") is None
