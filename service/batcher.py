@@ -1,10 +1,11 @@
 """Batcher: one model's queue, shared by the faces (or images) of every request.
 
-Data flow: `put` adds items to the queue -> a lane that is free takes a batch of what
-has queued meanwhile -> runs it -> gives each answer to its asker, in the lane. So a batch is what queued while the last
-ran. Errors, by step: a hopeless deadline is refused at `put` (503); items that nobody wants any more and expired ones
-(504) are dropped before stacking; a failed or short run fails its own items alone (500). Never waits for company unless
-told to, never lets a full batch wait, and outlives any failure of a run, and one that hangs (see `service.watchdog`).
+Data flow: `put` adds items to the queue -> a lane that is free takes a batch of what has queued meanwhile -> runs it ->
+gives each answer to its asker, in the lane. So a batch is what queued while the last ran. A lane's turn may be several
+runs, whose answers are told in one go. Errors, by step: a hopeless deadline is refused at `put` (503); items that
+nobody wants any more and expired ones (504) are dropped before stacking; a failed or short run fails its own items
+alone (500). Never waits for company unless told to, never lets a full batch wait, and outlives any failure of a run,
+and one that hangs (see `service.watchdog`).
 """
 
 import asyncio
@@ -20,17 +21,19 @@ from service.errors import DeadlinePassed, Draining, Internal, ServiceError, Sta
 from service.lanes import Lanes, Run
 from service.logs import log_event
 from service.metrics import Metrics
+from service.reply import together
 from service.watchdog import REFUSAL, Watchdog
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 _POLL_SECONDS: Final = 0.005
+_TOO_LATE: Final = "The deadline passed while the request waited in the queue."
 _NEWEST: Final = 0.2  # weight of the newest run in the running mean of seconds an item
 
 
 @dataclass(frozen=True, slots=True)
 class Answered(Generic[Answer]):
-    """An item's answer, the seconds it waited for its run, and the seconds that the run took."""
+    """An item's answer, the seconds it waited beside its run, and the seconds that the run took."""
 
     value: Answer
     queue_seconds: float
@@ -67,7 +70,10 @@ class Batcher(Generic[Item, Answer]):
         max_batch: items in one run at most.
         max_wait_seconds: how long a batch that is not full waits for company.
         metrics: where to count.
-        watchdog: gives up on runs that hang; by default none is given up on.
+        watchdog: gives up on turns that hang; by default none is given up on.
+        max_runs: runs in a lane's turn at most. More than one only where work waits for every lane, and the more the
+            longer that line is: then nobody is answered later for it in the mean, and the event loop, woken once a
+            turn, takes less from the lanes.
     """
 
     def __init__(
@@ -80,9 +86,11 @@ class Batcher(Generic[Item, Answer]):
         max_wait_seconds: float,
         metrics: Metrics,
         watchdog: Watchdog | None = None,
+        max_runs: int = 1,
     ) -> None:
         self._name, self._run, self._lanes = name, run, lanes
         self._max_batch, self._max_wait_seconds, self._metrics = max_batch, max_wait_seconds, metrics
+        self._max_runs = max_runs
         self._queue: deque[Wish[Item, Answer]] = deque()
         self._num_running = 0
         self._seconds_per_item = 0.0
@@ -131,10 +139,10 @@ class Batcher(Generic[Item, Answer]):
 
     @property
     def since(self) -> float | None:
-        """As `lanes.Source` has it: a full batch goes before whatever waits to become one."""
+        """As `lanes.Source` has it: a full turn goes before whatever waits to become one."""
         if not self._queue:
             return None
-        return 0.0 if len(self._queue) >= self._max_batch else self._queue[0].since
+        return 0.0 if len(self._queue) >= self._turn_items else self._queue[0].since
 
     @property
     def due(self) -> float:
@@ -142,39 +150,62 @@ class Batcher(Generic[Item, Answer]):
         is_full = not self._max_wait_seconds or len(self._queue) >= self._max_batch
         return 0.0 if is_full else self._queue[0].since + self._max_wait_seconds
 
+    @property
+    def _turn_items(self) -> int:
+        """Items in a lane's turn at most."""
+        if self._max_runs == 1:
+            return self._max_batch
+        num_waiting = len(self._queue) + self._lanes.num_calls
+        return self._max_batch * min(self._max_runs, 1 + num_waiting // (2 * self._lanes.num))
+
     def take(self, num_idle: int) -> Run | None:
         """A lane's share of the queue, so that idle lanes split what came at once; drops the dead."""
-        share = min(self._max_batch, math.ceil(len(self._queue) / (num_idle + 1)))
+        share = min(self._turn_items, math.ceil(len(self._queue) / (num_idle + 1)))
         batch, expired = list[Wish[Item, Answer]](), list[Wish[Item, Answer]]()
-        now = time.monotonic()
         while self._queue and len(batch) < share:
             wish = self._queue.popleft()
-            if not wish.is_wanted():
-                self._metrics.dropped.labels(self._name, "cancelled").inc()
-            elif now >= wish.deadline:
-                self._metrics.dropped.labels(self._name, "expired").inc()
-                expired.append(wish)
-            else:
+            if not self._is_dead(wish, expired):
                 batch.append(wish)
         self._length.set(len(self._queue))
         self._num_running += len(batch)
-        return partial(self._run_batch, batch, expired) if batch or expired else None
+        return partial(self._run_turn, batch, expired) if batch or expired else None
 
-    def _run_batch(self, batch: Sequence[Wish[Item, Answer]], expired: Sequence[Wish[Item, Answer]]) -> None:
+    def _is_dead(self, wish: Wish[Item, Answer], expired: list[Wish[Item, Answer]]) -> bool:
+        """Whether nobody waits for an item any more, or has waited too long: then it is among the expired."""
+        if not wish.is_wanted():
+            self._metrics.dropped.labels(self._name, "cancelled").inc()
+            return True
+        if time.monotonic() >= wish.deadline:
+            self._metrics.dropped.labels(self._name, "expired").inc()
+            expired.append(wish)
+            return True
+        return False
+
+    def _run_turn(self, batch: Sequence[Wish[Item, Answer]], expired: Sequence[Wish[Item, Answer]]) -> None:
         # Told here, without the lanes' lock: whoever is told may have more to put in a queue.
-        _fail(expired, DeadlinePassed("The deadline passed while the request waited in the queue."))
+        _fail(expired, DeadlinePassed(_TOO_LATE))
         if not batch:
             return
-        started = time.monotonic()
         watched = self._watchdog.begin(self._name, partial(self._give_up, batch))
-        answers = self._answers(batch)
-        seconds = time.monotonic() - started
+        late = list[Wish[Item, Answer]]()
+        ran = [self._run_once(batch[: self._max_batch])]
+        for start in range(self._max_batch, len(batch), self._max_batch):
+            living = [wish for wish in batch[start : start + self._max_batch] if not self._is_dead(wish, late)]
+            if living:
+                ran.append(self._run_once(living))
         if not self._watchdog.end(watched):
             return  # given up on: nobody waits for these answers any more
         with self._lanes.changed:
             self._num_running -= len(batch)
-            self._measure(seconds / len(batch))
-        self._deliver(batch, answers, started, seconds)
+            self._measure(sum(run.seconds for run in ran) / sum(len(run.wishes) for run in ran))
+        with together():
+            for run in ran:
+                self._deliver(run)
+            _fail(late, DeadlinePassed(_TOO_LATE))
+
+    def _run_once(self, wishes: Sequence[Wish[Item, Answer]]) -> "_Ran[Item, Answer]":
+        started = time.monotonic()
+        return _Ran(wishes, self._answers(wishes), time.monotonic() - started)
 
     def _answers(self, batch: Sequence[Wish[Item, Answer]]) -> Sequence[Answer | ServiceError]:
         try:
@@ -211,21 +242,25 @@ class Batcher(Generic[Item, Answer]):
         known = self._seconds_per_item
         self._seconds_per_item = seconds_per_item if known == 0 else known + _NEWEST * (seconds_per_item - known)
 
-    def _deliver(
-        self,
-        batch: Sequence[Wish[Item, Answer]],
-        answers: Sequence[Answer | ServiceError],
-        started: float,
-        seconds: float,
-    ) -> None:
-        self._batch_size.observe(len(batch))
-        for wish, answer in zip(batch, answers, strict=True):
-            waited = started - wish.since
+    def _deliver(self, ran: "_Ran[Item, Answer]") -> None:
+        self._batch_size.observe(len(ran.wishes))
+        now = time.monotonic()
+        for wish, answer in zip(ran.wishes, ran.answers, strict=True):
+            waited = now - wish.since - ran.seconds
             self._wait_seconds.observe(waited)
             if isinstance(answer, ServiceError):
                 _fail([wish], answer)
             elif wish.is_wanted():
-                wish.done(Answered(answer, waited, seconds))
+                wish.done(Answered(answer, waited, ran.seconds))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ran(Generic[Item, Answer]):
+    """Items of one run, their answers, and the seconds that it took."""
+
+    wishes: Sequence[Wish[Item, Answer]]
+    answers: Sequence[Answer | ServiceError]
+    seconds: float
 
 
 def _fail(batch: Sequence[Wish[Item, Answer]], error: ServiceError) -> None:

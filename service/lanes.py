@@ -69,6 +69,11 @@ class Lanes:
         self._ending: set[int] = set()  # lanes that have queued work, and will be free for it at once
         self._is_closed = False
 
+    @property
+    def num_calls(self) -> int:
+        """Calls that wait for a lane."""
+        return len(self._calls)
+
     def add(self, source: Source) -> None:
         """Takes work from a source, too, from now on."""
         with self.changed:

@@ -50,11 +50,18 @@ def run(
     max_batch: int = 8,
     max_wait_seconds: float = 0,
     metrics: Metrics | None = None,
+    max_runs: int = 1,
 ) -> None:
     async def main() -> None:
         lanes = Lanes(num_lanes, "test")
         batcher: Batcher[int, int] = Batcher(
-            "m", call, lanes, max_batch=max_batch, max_wait_seconds=max_wait_seconds, metrics=metrics or Metrics()
+            "m",
+            call,
+            lanes,
+            max_batch=max_batch,
+            max_wait_seconds=max_wait_seconds,
+            metrics=metrics or Metrics(),
+            max_runs=max_runs,
         )
         try:
             await asyncio.wait_for(test(batcher), WAIT_SECONDS)
