@@ -110,7 +110,7 @@ def bench_command(
             if not rivals or rival.name in rivals:
                 bench.rival(turns, rival, rivals_folder)
         if "steady" in parts:
-            bench.steady([each for each in wanted if each.num_images == 1], steady_seconds)
+            bench.steady(wanted, steady_seconds)
         if "overload" in parts:
             flooded = next((each for each in requests if each.name == _FLOODED), requests[0])
             bench.overload(flooded, steps, overload_seconds, deadline_ms)
