@@ -10,10 +10,10 @@ from typing import Final
 
 import numpy as np
 from clock import Budget, share_ms, times_ms
-from half import halved
 from networks import INPUT, Subject, deviation
 from report import UNRECORDED, Omission, Precision, Timing
 
+from export.twin.half import halved
 from model.runtime.session import Device, Session, open_session
 from service.cores import usable_cores
 
@@ -41,7 +41,7 @@ def measure_onnx(
         if not ways or (device == "cpu" and precision == "tf32"):
             continue
         try:
-            graph = halved(full_graph) if precision == "float16" else full_graph
+            graph = halved(full_graph).graph if precision == "float16" else full_graph
         except Exception as error:  # the conversion has no errors of its own
             yield Omission(what=f"{subject.name}, onnxruntime, {precision}", why=_line(error))
             continue
@@ -55,9 +55,7 @@ def _one_way(
 ) -> Iterator[Timing | Omission]:  # fmt: skip
     what = f"{subject.name}, onnxruntime, {precision}, {way}"
     try:
-        session = open_session(
-            graph, device=device, tf32=precision in ("tf32", "float16"), bound=kind[0], graphs=kind[1]
-        )
+        session = open_session(graph, device=device, tf32=precision == "tf32", bound=kind[0], graphs=kind[1])
         for batch in batches:
             yield _timed(subject, session, precision, way, batch, budget)
     except Exception as error:  # onnxruntime raises a family of its own, without a common base
