@@ -20,6 +20,7 @@ from model.runtime.opset import read_opset
 from model.runtime.pack import AnalyzerPart, Pack, PackError, Precision, find_pack, read_pack, verify_pack
 from model.runtime.processor import dot_products
 from model.runtime.session import Device, Session, SessionError, open_session
+from model.runtime.tensorrt import TensorRT
 from model.runtime.twin_part import TwinPrecision
 from model.runtime.twins import is_preferred, with_twins
 from service.engine import MAX_DETECTION_BATCH, Outputs
@@ -106,6 +107,8 @@ def open_engine(
     scales: tuple[float, ...] | None = None,
     precision: PrecisionChoice = "auto",
     cuda_graphs: bool = True,
+    tensorrt: bool = False,
+    tensorrt_cache: Path | None = None,
 ) -> OnnxEngine:
     """Finds, verifies and opens a pack.
 
@@ -116,6 +119,8 @@ def open_engine(
         scales: at which the detector looks at an image; None for the pack's own.
         precision: the analyzers' own graphs or their twins; `auto` as `choose_precision` has it.
         cuda_graphs: on a GPU, whether each batch size's run is recorded once and then launched whole.
+        tensorrt: on a GPU, whether TensorRT runs the analyzers; the detector stays with CUDA and its recordings.
+        tensorrt_cache: folder that keeps TensorRT's engines; None builds them at each start.
 
     Raises:
         StartupError: one line that says what is wrong with the pack, or why the device cannot run it.
@@ -136,7 +141,10 @@ def open_engine(
         open_graph = partial(
             open_session, device=device, gpu_memory_mb=gpu_memory_mb, bound=device == "cuda", graphs=cuda_graphs
         )
-        sessions = [open_graph(folder / part.file) for part in pack.analyzers]
+        sessions = [
+            open_graph(folder / part.file, tensorrt=engines_of(part, tensorrt_cache) if tensorrt else None)
+            for part in pack.analyzers
+        ]
         for part, session in zip(pack.analyzers, sessions, strict=True):
             _check_graph(part, session)
         detector = Detector(open_graph(folder / pack.detector.file), pack.detector, trims=device == "cpu")
@@ -164,6 +172,13 @@ def choose_precision(pack: Pack, device: Device, asked: PrecisionChoice) -> Prec
             f"precision {asked} runs on {where} alone, and device {device!r} was asked for: take float32"
         )
     return asked
+
+
+def engines_of(part: AnalyzerPart, cache: Path | None) -> TensorRT:
+    """How TensorRT is to run an analyzer: in half precision only a graph that is in half precision itself."""
+    crop = (part.side_px, part.side_px, 3)
+    shapes = {_INPUT: ((GPU_BUCKETS[0], *crop), (GPU_BUCKETS[-1], *crop))}
+    return TensorRT(shapes, half=part.precision == "float16", cache=cache)
 
 
 def output_widths(part: AnalyzerPart) -> dict[Task, int | None]:
