@@ -32,7 +32,8 @@ from export.temperature import with_temperatures
 from export.tempering import configured, fit_temperatures, stated
 from model.analyzer import Analyzer
 from model.runtime.known_answer import known_answer, known_crops
-from model.runtime.pack import Alignment, AnalyzerPart, Figure, KnownAnswer, Pack
+from model.runtime.pack import Alignment, AnalyzerPart, Figure, Pack
+from model.runtime.part import KnownAnswer
 from model.runtime.session import open_session
 from model.training.dataset import ALIGNMENT
 

@@ -158,7 +158,7 @@ def _measured(pack: Pack) -> str:
 
 
 def _twins(pack: Pack) -> str:
-    return "\n\n".join(twin_section(part, part.int8) for part in pack.analyzers if part.int8 is not None)
+    return "\n\n".join(twin_section(part, twin) for part in pack.analyzers for twin in part.twins.values())
 
 
 def _table(rows: Sequence[Figure]) -> Iterator[str]:

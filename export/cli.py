@@ -14,6 +14,7 @@ from rich.table import Table
 from export.importers.command import import_
 from export.terminal import interruptible, one_line, require_name, say_made, typed_command
 from export.twin.command import quantise
+from export.twin.half_command import halve
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _WATTS = click.option(
@@ -34,13 +35,14 @@ _GRID = click.option(
 def main() -> None:
     """Makes packs: what the service loads.
 
-    `checkpoint`, `import`, `combine`, `calibrate`, `quantise` and `card --data` need the train extra: pip install
-    'mien[train]'
+    `checkpoint`, `import`, `combine`, `calibrate`, `quantise`, `halve` and `card --data` need the train extra: pip
+    install 'mien[train]'
     """
 
 
 main.add_command(import_)
 main.add_command(quantise)
+main.add_command(halve)
 
 
 @main.command()

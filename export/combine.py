@@ -24,18 +24,10 @@ from export.staging import staged
 from export.subgraph import cut
 from model.runtime.known_answer import known_crops
 from model.runtime.labels import TASKS, Task
-from model.runtime.pack import (
-    AnalyzerPart,
-    Pack,
-    PackError,
-    PackFile,
-    TrainingRun,
-    TwinPart,
-    find_pack,
-    read_pack,
-    verify_pack,
-)
+from model.runtime.pack import AnalyzerPart, Pack, PackError, TrainingRun, find_pack, read_pack, verify_pack
+from model.runtime.part import PackFile
 from model.runtime.session import open_session
+from model.runtime.twin_part import Twin, TwinPart
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +137,11 @@ def _place(choice: Choice, part: AnalyzerPart, folder: Path, taken: Sequence[str
     kept = tuple(task for task in part.tasks if task in choice.tasks)
     name = part.file if part.file not in taken else f"{choice.pack.name}-{part.file}"
     plain = _write(choice.folder / part.file, folder / name, part, kept)
-    int8 = None if part.int8 is None else _place_twin(choice, part, part.int8, folder, name, kept)
+    stem = name.removesuffix(".onnx")
+    twins: dict[str, Twin] = {
+        precision: _place_twin(choice, part, twin, folder / f"{stem}.{precision}.onnx", kept)
+        for precision, twin in part.twins.items()
+    }
     if kept != part.tasks:
         _require_same(choice.folder / part.file, folder / name, part, kept)
     known = part.known_answer
@@ -153,7 +149,7 @@ def _place(choice: Choice, part: AnalyzerPart, folder: Path, taken: Sequence[str
         update={
             "file": plain.file,
             "sha256": plain.sha256,
-            "int8": int8,
+            **twins,
             "tasks": kept,
             "labels": {task: names for task, names in part.labels.items() if task in kept},
             "embedding_dim": part.embedding_dim if "embedding" in kept else None,
@@ -164,23 +160,20 @@ def _place(choice: Choice, part: AnalyzerPart, folder: Path, taken: Sequence[str
     )
 
 
-def _place_twin(
-    choice: Choice, part: AnalyzerPart, twin: TwinPart, folder: Path, name: str, kept: tuple[Task, ...]
-) -> TwinPart:
-    """The twin goes along. Of a cut one nobody measured the speed, so that it is not preferred."""
-    plain = _write(choice.folder / twin.file, folder / f"{name.removesuffix('.onnx')}.int8.onnx", part, kept)
+def _place_twin(choice: Choice, part: AnalyzerPart, twin: Twin, target: Path, kept: tuple[Task, ...]) -> Twin:
+    """The twin goes along. Of a cut one nobody measured the speed, so that an int8 one is not preferred."""
+    plain = _write(choice.folder / twin.file, target, part, kept)
     known = twin.known_answer
     if known is not None:
         known = known.model_copy(update={"outputs": {task: known.outputs[task] for task in kept}})
-    whole = kept == part.tasks
+    unmeasured = {} if kept == part.tasks or not isinstance(twin, TwinPart) else {"preferred": False, "speed": ()}
     return twin.model_copy(
         update={
             "file": plain.file,
             "sha256": plain.sha256,
             "known_answer": known,
-            "preferred": twin.preferred and whole,
-            "speed": twin.speed if whole else (),
-            "compared": tuple(row for row in twin.compared if row.task in kept),
+            **unmeasured,
+            "compared": tuple(row for row in twin.figures if row.task in kept),
             **({} if "embedding" in kept else {"embedding_space": None, "cosine_mean": None, "cosine_min": None}),
         }
     )

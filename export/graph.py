@@ -155,6 +155,20 @@ def store_as_half(graph: onnx.GraphProto) -> None:
     graph.node.extend(nodes)
 
 
+def widen(graph: onnx.GraphProto) -> None:
+    """Half-precision weights become the float32 numbers that their casts make of them: quantisers take no other."""
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    for node in [node for node in graph.node if node.op_type == "Cast"]:
+        tensor = weights.get(node.input[0])
+        if tensor is not None and tensor.data_type == TensorProto.FLOAT16:
+            values = numpy_helper.to_array(tensor).astype(np.float32)
+            graph.initializer.append(numpy_helper.from_array(values, node.output[0]))
+            graph.node.remove(node)
+    read = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in read]:
+        graph.initializer.remove(tensor)
+
+
 def anonymise(model: onnx.ModelProto) -> None:
     """Drops what an exporter notes beside a graph: stack traces with this machine's paths, for one."""
     model.producer_name, model.producer_version, model.doc_string = "mien", "", ""

@@ -58,8 +58,8 @@ def check_pack(folder: Path) -> tuple[Finding, ...]:
         findings = [Finding("manifest and hashes", f"{len(pack.files())} files")]
         for part in pack.analyzers:
             findings += _check_analyzer(folder, part)
-            if part.int8 is not None:
-                findings += _check_analyzer(folder, twin_of(part))
+            for precision in part.twins:
+                findings += _check_analyzer(folder, twin_of(part, precision))
         findings += [_check_detector(folder, pack), _check_network(folder, pack)]
     except (PackError, SessionError) as error:
         raise ExportError(str(error)) from error
@@ -76,7 +76,7 @@ def _check_analyzer(folder: Path, part: AnalyzerPart) -> list[Finding]:
     session = open_session(folder / part.file)
     _check_signature(part, session)
     edges = edge_crops(part.side_px)
-    if part.precision == "int8":
+    if part.precision != "float32":
         check_twin(session, part.side_px, edges[:0])
     else:
         check_rows(session, edges)

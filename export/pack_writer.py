@@ -12,7 +12,8 @@ from torch import Tensor
 from export.card import CARD, render
 from export.staging import write_whole
 from model.checkpoint import CONFIG, WEIGHTS
-from model.runtime.pack import MANIFEST, Pack, PackFile, sha256_of
+from model.runtime.pack import MANIFEST, Pack, sha256_of
+from model.runtime.part import PackFile
 
 
 def pack_file(folder: Path, file: str) -> PackFile:

@@ -24,13 +24,13 @@ from model.runtime.pack import (
     DetectorPart,
     Figure,
     PackError,
-    PackFile,
     TrainingRun,
     TrainingSet,
     find_pack,
     read_pack,
     verify_pack,
 )
+from model.runtime.part import PackFile
 from model.runtime.session import SessionError, open_session
 from model.training.evaluation.subjects import checkpoint_folder
 

@@ -21,8 +21,10 @@ from model.checkpoint import CONFIG
 from model.network_config import NetworkConfig
 from model.runtime.known_answer import known_answer, known_crops
 from model.runtime.labels import Task
-from model.runtime.pack import Alignment, AnalyzerPart, Figure, Pack, PackFile, TwinPart
+from model.runtime.pack import Alignment, AnalyzerPart, Figure, Pack
+from model.runtime.part import PackFile
 from model.runtime.session import open_session
+from model.runtime.twin_part import HalfPart, Twin
 from model.training.evaluation.calibration import TEMPERED, CalibrationFindings
 from model.training.evaluation.subjects import resized
 from model.training.evaluation.validation import Predict, calibration_of
@@ -88,13 +90,13 @@ def temper_files(folder: Path, pack: Pack, part: AnalyzerPart, fitted: Mapping[T
         The manifest with the new hashes, temperatures and known answer.
     """
     plain = _rewrite(folder, part, fitted)
-    twin = None if part.int8 is None else _tempered_twin(folder, part.int8, part.side_px, fitted)
+    twins: dict[str, Twin] = {name: _tempered_twin(folder, twin, part, fitted) for name, twin in part.twins.items()}
     known = part.known_answer
     answers = predict_by(open_session(folder / part.file))(known_crops(known.seed, part.side_px, 1))
     changed = part.model_copy(
         update={
             "sha256": plain.sha256,
-            "int8": twin,
+            **twins,
             "temperatures": stated({**part.temperatures, **fitted}),
             "known_answer": known_answer(known.seed, {task: answers[task] for task in part.tasks}, known.tolerance),
         }
@@ -125,12 +127,13 @@ def _rewrite(folder: Path, file: PackFile, fitted: Mapping[Task, Temperature]) -
     return pack_file(folder, file.file)
 
 
-def _tempered_twin(folder: Path, twin: TwinPart, side_px: int, fitted: Mapping[Task, Temperature]) -> TwinPart:
+def _tempered_twin(folder: Path, twin: Twin, part: AnalyzerPart, fitted: Mapping[Task, Temperature]) -> Twin:
     """A twin whose graph has the temperatures; its known answer is anew, its figures are of answers that stay."""
     changed = twin.model_copy(update={"sha256": _rewrite(folder, twin, fitted).sha256})
     if twin.known_answer is None:
         return changed
-    known = twin_known_answer(folder / twin.file, twin.known_answer.seed, side_px)
+    plain = folder / part.file if isinstance(twin, HalfPart) else None
+    known = twin_known_answer(folder / twin.file, twin.known_answer.seed, part.side_px, plain)
     return changed.model_copy(update={"known_answer": known})
 
 

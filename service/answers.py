@@ -28,7 +28,7 @@ def dump(value: Json) -> bytes:
 
 
 def model_answer(pack: Pack) -> Json:
-    """Which pack answered, and whether its int8 twins did."""
+    """Which pack answered, and whether its twins did."""
     return {
         "name": pack.name,
         "version": pack.version,

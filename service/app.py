@@ -186,6 +186,8 @@ def _open(settings: Settings) -> Engine:
         settings.detect_scales,
         settings.precision,
         settings.cuda_graphs,
+        settings.tensorrt,
+        settings.tensorrt_cache,
     )
 
 

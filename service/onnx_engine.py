@@ -20,6 +20,8 @@ from model.runtime.opset import read_opset
 from model.runtime.pack import AnalyzerPart, Pack, PackError, Precision, find_pack, read_pack, verify_pack
 from model.runtime.processor import dot_products
 from model.runtime.session import Device, Session, SessionError, open_session
+from model.runtime.tensorrt import TensorRT
+from model.runtime.twin_part import TwinPrecision
 from model.runtime.twins import is_preferred, with_twins
 from service.engine import MAX_DETECTION_BATCH, Outputs
 from service.errors import StartupError
@@ -28,7 +30,9 @@ from service.logs import log_event
 CPU_BUCKETS: Final = ()  # a CPU run costs what its rows cost: padding would only add to it
 GPU_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64)  # a GPU tunes itself anew at each shape it has not met
 _INPUT: Final = "images"
-PrecisionChoice = Literal["auto", "float32", "int8"]
+PrecisionChoice = Literal["auto"] | Precision
+# Where each kind of twin runs: int8 was measured on CPUs alone, and a CPU gains nothing by float16.
+_HOMES: Final[dict[TwinPrecision, Device]] = {"int8": "cpu", "float16": "cuda"}
 LABELS: Final[dict[Task, tuple[str, ...]]] = {
     "gender": GENDERS,
     "expression": EXPRESSIONS,
@@ -48,7 +52,7 @@ class OnnxEngine:
 
     @property
     def pack(self) -> Pack:
-        """What is served; with int8 twins, the pack as it is with them in the analyzers' places."""
+        """What is served; with twins, the pack as it is with them in the analyzers' places."""
         return self._pack
 
     @property
@@ -103,6 +107,8 @@ def open_engine(
     scales: tuple[float, ...] | None = None,
     precision: PrecisionChoice = "auto",
     cuda_graphs: bool = True,
+    tensorrt: bool = False,
+    tensorrt_cache: Path | None = None,
 ) -> OnnxEngine:
     """Finds, verifies and opens a pack.
 
@@ -111,8 +117,10 @@ def open_engine(
         device: what must run it.
         gpu_memory_mb: the most that a graph may hold on a GPU; None for what the GPU has.
         scales: at which the detector looks at an image; None for the pack's own.
-        precision: the analyzers' own graphs or their int8 twins; `auto` as `choose_precision` has it.
+        precision: the analyzers' own graphs or their twins; `auto` as `choose_precision` has it.
         cuda_graphs: on a GPU, whether each batch size's run is recorded once and then launched whole.
+        tensorrt: on a GPU, whether TensorRT runs the analyzers; the detector stays with CUDA and its recordings.
+        tensorrt_cache: folder that keeps TensorRT's engines; None builds them at each start.
 
     Raises:
         StartupError: one line that says what is wrong with the pack, or why the device cannot run it.
@@ -123,8 +131,9 @@ def open_engine(
         verify_pack(folder, pack)
         if scales is not None:
             pack = pack.model_copy(update={"detector": pack.detector.at_scales(scales)})
-        if choose_precision(pack, device, precision) == "int8":
-            pack = with_twins(pack)
+        chosen = choose_precision(pack, device, precision)
+        if chosen != "float32":
+            pack = with_twins(pack, chosen)
         if len(set(pack.tasks)) != len(pack.tasks):
             raise PackError(f"{pack.name}: two analyzers have the same task, so neither's answer is the pack's")
         for part in pack.analyzers:
@@ -132,7 +141,10 @@ def open_engine(
         open_graph = partial(
             open_session, device=device, gpu_memory_mb=gpu_memory_mb, bound=device == "cuda", graphs=cuda_graphs
         )
-        sessions = [open_graph(folder / part.file) for part in pack.analyzers]
+        sessions = [
+            open_graph(folder / part.file, tensorrt=engines_of(part, tensorrt_cache) if tensorrt else None)
+            for part in pack.analyzers
+        ]
         for part, session in zip(pack.analyzers, sessions, strict=True):
             _check_graph(part, session)
         detector = Detector(open_graph(folder / pack.detector.file), pack.detector, trims=device == "cpu")
@@ -146,16 +158,27 @@ def choose_precision(pack: Pack, device: Device, asked: PrecisionChoice) -> Prec
     """Which graphs are served: those asked for, or the ones that were measured to be better.
 
     `auto` takes the int8 twins where the pack states that each was measured to be faster and as good, on a CPU with
-    integer dot products: without them a twin is slower than its float graph, and on a GPU nobody measured it.
+    integer dot products: without them a twin is slower than its float graph, and on a GPU nobody measured it. It never
+    takes float16, whose speed no pack states.
 
     Raises:
-        StartupError: if int8 is asked for on a GPU.
+        StartupError: if int8 is asked for on a GPU, or float16 on a CPU.
     """
     if asked == "auto":
         return "int8" if device == "cpu" and dot_products() and is_preferred(pack) else "float32"
-    if asked == "int8" and device != "cpu":
-        raise StartupError(f"precision int8 runs on the CPU alone, and device {device!r} was asked for: take float32")
+    if asked != "float32" and device != _HOMES[asked]:
+        where = "the CPU" if asked == "int8" else "a GPU"
+        raise StartupError(
+            f"precision {asked} runs on {where} alone, and device {device!r} was asked for: take float32"
+        )
     return asked
+
+
+def engines_of(part: AnalyzerPart, cache: Path | None) -> TensorRT:
+    """How TensorRT is to run an analyzer: in half precision only a graph that is in half precision itself."""
+    crop = (part.side_px, part.side_px, 3)
+    shapes = {_INPUT: ((GPU_BUCKETS[0], *crop), (GPU_BUCKETS[-1], *crop))}
+    return TensorRT(shapes, half=part.precision == "float16", cache=cache)
 
 
 def output_widths(part: AnalyzerPart) -> dict[Task, int | None]:

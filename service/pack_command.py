@@ -7,7 +7,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from model.runtime.pack import PackError, Threshold, TwinPart, find_pack, list_packs, read_pack, verify_pack
+from model.runtime.pack import PackError, Threshold, find_pack, list_packs, read_pack, verify_pack
+from model.runtime.twin_part import Twin, TwinPart, TwinPrecision
 from service.errors import StartupError
 from service.onnx_engine import PrecisionChoice, open_engine
 
@@ -59,8 +60,9 @@ def show_command(name: str) -> None:
         )
         facts["thresholds"] = f"{'; '.join(points)} (calibrated on {pack.verification.calibrated_on})"
     for part in pack.analyzers:
-        if part.int8 is not None:
-            facts[f"int8 {part.file}" if len(pack.analyzers) > 1 else "int8 twin"] = _twin_line(part.int8)
+        for precision, twin in part.twins.items():
+            label = f"{precision} {part.file}" if len(pack.analyzers) > 1 else f"{precision} twin"
+            facts[label] = _twin_line(twin)
     for label, value in facts.items():
         console.print(f"{label:<12} {value}", markup=False)
     if pack.measured:
@@ -89,20 +91,22 @@ def check_command(name: str, device: str) -> None:
         folder = find_pack(name)
         pack = read_pack(folder)
         verify_pack(folder, pack, checkpoints=True)
-        has_twin = device == "cpu" and any(part.int8 is not None for part in pack.analyzers)
-        graphs: tuple[PrecisionChoice, ...] = ("float32", "int8") if has_twin else ("float32",)
-        for precision in graphs:
+        own: TwinPrecision = "int8" if device == "cpu" else "float16"
+        graphs: tuple[PrecisionChoice, ...] = ("float32", own)
+        for precision in graphs if any(own in part.twins for part in pack.analyzers) else graphs[:1]:
             open_engine(str(folder.resolve()), "cuda" if device == "cuda" else "cpu", precision=precision).warm_up()
     except (PackError, StartupError) as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"{pack.name} {pack.version}: {len(pack.files())} files whole, and the known answer is right")
 
 
-def _twin_line(twin: TwinPart) -> str:
-    """What was measured of an int8 twin, in one line."""
-    speeds = (f"{row.ratio_median:.2f} times as fast at batch {row.batch_size}" for row in twin.speed)
+def _twin_line(twin: Twin) -> str:
+    """What was measured of a twin, in one line."""
     cosine = [] if twin.cosine_mean is None else [f"mean cosine {twin.cosine_mean:.4f}"]
     own = [] if twin.embedding_space is None else [f"embeddings in a space of their own, {twin.embedding_space}"]
+    if not isinstance(twin, TwinPart):
+        return "; ".join([twin.file, *cosine, *own, "taken by MIEN_PRECISION=float16 alone, on a GPU"])
+    speeds = (f"{row.ratio_median:.2f} times as fast at batch {row.batch_size}" for row in twin.speed)
     chosen = "taken by MIEN_PRECISION=auto" if twin.preferred else "not taken by MIEN_PRECISION=auto"
     on = [] if twin.machine is None else [f"measured on {twin.machine}"]
     return "; ".join([twin.file, *speeds, *cosine, *own, *on, chosen])

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from model.runtime.labels import Task
-from model.runtime.pack import Figure, TrainingSet, TwinPart, Verification
+from model.runtime.pack import Figure, TrainingSet, Verification
+from model.runtime.twin_part import HalfPart, TwinPart
 
 MIN_SCORE: Final = 0.05  # under it a detector answers noise, and one caller's noise would cost everyone's time
 
@@ -124,8 +125,8 @@ class ModelAnswer(_Rim):
     name: str
     version: str
     embedding_space: str | None = Field(description="Embeddings are comparable only within one space.")
-    precision: Literal["float32", "int8", "mixed"] = Field(
-        description="What the analyzers compute in; mixed: int8 where an analyzer has a twin."
+    precision: Literal["float32", "int8", "float16", "mixed"] = Field(
+        description="What the analyzers compute in; mixed: some by twins in int8 or float16, the others in float32."
     )
 
 
@@ -271,8 +272,10 @@ class PackAnswer(_Rim):
     verification: Verification | None
     measured: list[Figure]
     device: str
-    precision: Literal["float32", "int8", "mixed"]
-    twins: list[TwinPart] = Field(description="int8 twins of the analyzers, with what was measured of them.")
+    precision: Literal["float32", "int8", "float16", "mixed"]
+    twins: list[TwinPart | HalfPart] = Field(
+        description="int8 and float16 twins of the analyzers, with what was measured of them."
+    )
 
 
 class Health(_Rim):

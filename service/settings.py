@@ -11,6 +11,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -41,9 +42,10 @@ class Settings(BaseSettings):
         default="cpu", description="Where graphs run; a missing `cuda` stops start-up."
     )
     workers: int = Field(default=1, ge=1, le=256, description="Processes behind the port; on `cuda` at most one a GPU.")
-    precision: Literal["auto", "float32", "int8"] = Field(
+    precision: Literal["auto", "float32", "int8", "float16"] = Field(
         default="auto",
-        description="Analyzers' own graphs or their int8 twins; `auto`: the better measured on this kind of processor.",
+        description="Analyzers' own graphs or their twins, `int8` on a CPU, `float16` on a GPU; `auto`: `float32`, or "
+        "`int8` where it was measured to be better on this kind of processor.",
     )
     api_keys: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
@@ -91,6 +93,14 @@ class Settings(BaseSettings):
     )
     cuda_graphs: bool = Field(
         default=True, description="On a GPU, record each batch size's run at the warm-up and launch it whole."
+    )
+    tensorrt: bool = Field(
+        default=False, description="On a GPU, run the analyzers by TensorRT; stops start-up where it cannot."
+    )
+    tensorrt_cache: Path | None = Field(
+        default=None,
+        description="Folder that keeps TensorRT's engines from one start to the next; default: built at each, for "
+        "minutes.",
     )
     lanes: int | None = Field(
         default=None,
@@ -144,6 +154,12 @@ class Settings(BaseSettings):
             )
         if self.precision == "int8" and self.device != "cpu":
             raise ValueError(f"{PREFIX}PRECISION int8 runs on the CPU alone, and {PREFIX}DEVICE is {self.device}")
+        if self.precision == "float16" and self.device != "cuda":
+            raise ValueError(f"{PREFIX}PRECISION float16 runs on a GPU alone, and {PREFIX}DEVICE is {self.device}")
+        if self.tensorrt and self.device != "cuda":
+            raise ValueError(f"{PREFIX}TENSORRT runs on a GPU alone, and {PREFIX}DEVICE is {self.device}")
+        if self.tensorrt_cache is not None and not self.tensorrt:
+            raise ValueError(f"{PREFIX}TENSORRT_CACHE keeps what TensorRT builds, and {PREFIX}TENSORRT is false")
         if not (self.api_keys or self.allow_anonymous or _is_loopback(self.host)):
             raise ValueError(
                 f"{PREFIX}HOST {self.host} is not loopback: set {PREFIX}API_KEYS, or {PREFIX}ALLOW_ANONYMOUS=true"

@@ -40,7 +40,8 @@ from service.onnx_engine import open_engine
 
 PARTS: Final = ("graph", "limits", "onnx", "steps", "served", "torch", "compiled")
 _PACKAGES: Final = ("torch", "numpy", "timm")
-WAYS: Final = ("plain", "bound", "CUDA graphs", "eager", "CUDA graph")
+_NAMED_ALONE: Final = "TensorRT"  # builds engines for minutes, and keeps the whole process from TensorFloat-32
+WAYS: Final = ("plain", "bound", "CUDA graphs", _NAMED_ALONE, "eager", "CUDA graph")
 _REQUESTS: Final = ("one face", "six faces", "aligned crop")
 
 
@@ -63,7 +64,8 @@ class Sizes:
 
     def chosen(self, way: str, precision: Precision) -> bool:
         """Whether a way to run a network is measured in a precision."""
-        return (not self.ways or way in self.ways) and (not self.precisions or precision in self.precisions)
+        is_way = way in self.ways if self.ways else way != _NAMED_ALONE
+        return is_way and (not self.precisions or precision in self.precisions)
 
 
 FULL: Final = Sizes(
@@ -219,7 +221,13 @@ def _processor() -> str:
 @click.option("--graphs", type=click.Path(file_okay=False, path_type=Path), default=Path(tempfile.gettempdir()),
               show_default=True, help="Where exported graphs are kept.")  # fmt: skip
 @click.option("--network", "networks", multiple=True, type=click.Choice([*SUBJECTS]), help="Of these networks alone.")
-@click.option("--way", "ways", multiple=True, type=click.Choice(WAYS), help="In these ways alone.")
+@click.option(
+    "--way",
+    "ways",
+    multiple=True,
+    type=click.Choice(WAYS),
+    help="In these ways alone; TensorRT only where it is named.",
+)
 @click.option("--precision", "precisions", multiple=True, type=click.Choice(PRECISIONS), help="In these alone.")
 @click.option("--batch", "batches", multiple=True, type=click.IntRange(1, 64), help="At these batch sizes, in order.")
 @click.option("--steps", "runs", type=click.IntRange(1), help="Runs of changing shape; a twentieth of photographs.")

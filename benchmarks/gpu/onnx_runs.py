@@ -1,4 +1,4 @@
-"""Every way that onnxruntime runs a network's graph: precisions, with buffers bound and without, as CUDA graphs.
+"""Every way that onnxruntime runs a network's graph: precisions, buffers bound or not, CUDA graphs, TensorRT.
 
 Goes through the project's one door to onnxruntime, so that what is timed is what serves. Never keeps a way whose
 answers are wrong to itself: deviations stand beside the times.
@@ -10,15 +10,16 @@ from typing import Final
 
 import numpy as np
 from clock import Budget, share_ms, times_ms
-from half import halved
 from networks import INPUT, Subject, deviation
 from report import UNRECORDED, Omission, Precision, Timing
 
+from export.twin.half import halved
 from model.runtime.session import Device, Session, open_session
+from model.runtime.tensorrt import TensorRT
 from service.cores import usable_cores
 
 _PRECISIONS: Final[tuple[Precision, ...]] = ("float32", "tf32", "float16")
-_WAYS: Final = {"plain": (False, False), "bound": (True, False), "CUDA graphs": (True, True)}
+_WAYS: Final = {"plain": (False, False), "bound": (True, False), "CUDA graphs": (True, True), "TensorRT": (True, False)}
 
 
 def measure_onnx(
@@ -38,10 +39,12 @@ def measure_onnx(
     subject = replace(subject, answers=plain.run({INPUT: subject.crops}))
     for precision in _PRECISIONS:
         ways = {way: kind for way, kind in _WAYS.items() if chosen(way, precision)}
+        if precision == "tf32":
+            ways.pop("TensorRT", None)  # which rounds so only where NVIDIA's own variable lets it
         if not ways or (device == "cpu" and precision == "tf32"):
             continue
         try:
-            graph = halved(full_graph) if precision == "float16" else full_graph
+            graph = halved(full_graph).graph if precision == "float16" else full_graph
         except Exception as error:  # the conversion has no errors of its own
             yield Omission(what=f"{subject.name}, onnxruntime, {precision}", why=_line(error))
             continue
@@ -55,9 +58,12 @@ def _one_way(
 ) -> Iterator[Timing | Omission]:  # fmt: skip
     what = f"{subject.name}, onnxruntime, {precision}, {way}"
     try:
+        crop = subject.crops.shape[1:]
+        engines = TensorRT({INPUT: ((1, *crop), (max(batches), *crop))}, half=precision == "float16")
         session = open_session(
-            graph, device=device, tf32=precision in ("tf32", "float16"), bound=kind[0], graphs=kind[1]
-        )
+            graph, device=device, tf32=precision == "tf32", bound=kind[0], graphs=kind[1],
+            tensorrt=engines if way == "TensorRT" else None,
+        )  # fmt: skip
         for batch in batches:
             yield _timed(subject, session, precision, way, batch, budget)
     except Exception as error:  # onnxruntime raises a family of its own, without a common base

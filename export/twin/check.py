@@ -1,4 +1,4 @@
-"""The check of a quantised twin: what an export's graph must keep, and the known answer with a tolerance of its own.
+"""The check of a twin, int8 or float16: what an export's graph must keep, and a known answer with its own tolerance.
 
 Holds what is looked at. Never compares a twin with its float graph (see `export.twin.verdict`) and never writes.
 Shape suffixes: N crops; S crop side; C channels (three, RGB).
@@ -14,7 +14,7 @@ from export.check import BATCH_SIZES, TOLERANCES, check_rows, edge_crops, in_bat
 from export.errors import ExportError
 from model.runtime.known_answer import known_answer, known_crops
 from model.runtime.labels import Task
-from model.runtime.pack import KnownAnswer
+from model.runtime.part import KnownAnswer
 from model.runtime.session import Session, open_session
 
 # Absolute: what steps of the rounding may move an answer by, where the kernels add in another order.
@@ -67,27 +67,37 @@ def _distance(one: NDArray[Any], other: NDArray[Any]) -> float:
     return float(np.abs(one.astype(np.float64) - other).max())
 
 
-def twin_known_answer(graph: bytes | Path, seed: int, side_px: int) -> KnownAnswer:
+def twin_known_answer(graph: bytes | Path, seed: int, side_px: int, float_graph: Path | None = None) -> KnownAnswer:
     """What a twin answers on the known crops, and how far another machine's rounding may move it.
 
     The tolerances are measured: the graph is run a second time with its matrices multiplied in float32, as the file has
-    it, and may stray from its integer kernels by twice as much as that moved any answer.
+    it, and may stray from its integer kernels by twice as much as that moved any answer. Half precision is rounded
+    where the processor at hand does not round, or not there, so a float16 twin may stray as far as it lies from its
+    float graph too.
+
+    Args:
+        graph: the twin.
+        seed: of the known crops.
+        side_px: of the crops.
+        float_graph: of a float16 twin, the graph that it was made of.
 
     Raises:
         ExportError: if answers move so far that the known answer would tell nothing.
     """
     crops = known_crops(seed, side_px, _NUM_KNOWN)
     answers = predict_by(open_session(graph))(crops)
-    plain = predict_by(open_session(graph, plain=True))(crops)
-    moved = {task: float(np.abs(values.astype(np.float64) - plain[task]).max()) for task, values in answers.items()}
+    others = [predict_by(open_session(graph, plain=True))(crops)]
+    if float_graph is not None:
+        others.append(predict_by(open_session(float_graph))(crops))
+    moved = {task: max(_distance(values, other[task]) for other in others) for task, values in answers.items()}
     years = _SAFETY * moved.pop("age", 0.0)
-    others = _SAFETY * max(moved.values(), default=0.0)
-    if not (others <= _MOST and years <= _MOST_YEARS):
+    rest = _SAFETY * max(moved.values(), default=0.0)
+    if not (rest <= _MOST and years <= _MOST_YEARS):
         raise ExportError(
-            f"answers move by {others / _SAFETY:.3g}, ages by {years / _SAFETY:.3g} years, with the kernels that "
+            f"answers move by {rest / _SAFETY:.3g}, ages by {years / _SAFETY:.3g} years, with the kernels that "
             "multiply: too far to be held to a known answer"
         )
-    known = known_answer(seed, answers, round(max(others, _LEAST), 4))
+    known = known_answer(seed, answers, round(max(rest, _LEAST), 4))
     return known.model_copy(
         update={"tolerance_years": round(max(years, _LEAST_YEARS), 3) if "age" in answers else None}
     )

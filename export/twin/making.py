@@ -6,6 +6,7 @@ analyzers gain nothing stays as it is.
 
 import hashlib
 import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +20,10 @@ from export.twin.subject import Plan
 from export.twin.trials import Trial, closeness, measured, try_all
 from export.twin.verdict import MIN_COSINE
 from model.runtime.opset import read_opset
-from model.runtime.pack import AnalyzerPart, TwinPart, read_pack, verify_pack
+from model.runtime.pack import AnalyzerPart, read_pack, verify_pack
+from model.runtime.part import PackFile
 from model.runtime.processor import processor
+from model.runtime.twin_part import TwinPart, TwinPrecision
 
 _SPACE_DIGITS = 32  # as `export.precision` names spaces
 
@@ -77,15 +80,35 @@ def quantise(order: TwinOrder, stages: Stages) -> Outcome:
     tried = tuple(_try(source, part, order, stages) for part in pack.analyzers)
     if not any(each.kept for each in tried):
         return Outcome(tried, None)
-    target = source if order.out is None else order.out
-    with staged(target.parent, target.name, force=order.force) as folder:
+    target = place_twins(
+        source, order.out, stages, lambda folder: [_with_twin(folder, each, order) for each in tried], force=order.force
+    )
+    return Outcome(tried, target)
+
+
+def place_twins(
+    source: Path, out: Path | None, stages: Stages, make: Callable[[Path], Sequence[AnalyzerPart]], *, force: bool
+) -> Path:
+    """Writes a pack with other twins: the whole folder is copied, changed, checked, and then put into its place.
+
+    Args:
+        source: the pack's folder.
+        out: the folder of the new pack, whose name is the pack's; None replaces the pack itself.
+        stages: what a person sees meanwhile.
+        make: writes the twins into the copy, and gives the analyzers as they are then.
+        force: replace a folder at `out` that is no pack.
+
+    Returns:
+        Where the pack with twins is.
+    """
+    pack, target = read_pack(source), source if out is None else out
+    with staged(target.parent, target.name, force=force) as folder:
         shutil.copytree(source, folder, dirs_exist_ok=True)
         with stages.stage("checking the whole pack"):
-            parts = tuple(_with_twin(folder, each, order) for each in tried)
-            name = pack.name if order.out is None else order.out.name
-            write_manifest(folder, pack.model_copy(update={"name": name, "analyzers": parts}))
+            name = pack.name if out is None else out.name
+            write_manifest(folder, pack.model_copy(update={"name": name, "analyzers": tuple(make(folder))}))
             check_pack(folder)
-    return Outcome(tried, target)
+    return target
 
 
 def _try(source: Path, part: AnalyzerPart, order: TwinOrder, stages: Stages) -> Tried:
@@ -107,17 +130,13 @@ def _with_twin(folder: Path, tried: Tried, order: TwinOrder) -> AnalyzerPart:
         (folder / part.int8.file).unlink(missing_ok=True)
     if kept is None:
         return part.model_copy(update={"int8": None})
-    file = f"{part.file.removesuffix('.onnx')}.int8.onnx"
-    (folder / file).write_bytes(kept.candidate.graph)
-    if read_opset(folder / file) != part.opset:
-        raise ExportError(f"{file}: the quantiser left operator set {part.opset} for {read_opset(folder / file)}")
     is_far = kept.cosine_mean is not None and not kept.cosine_mean >= MIN_COSINE
     twin = TwinPart(
-        **pack_file(folder, file).model_dump(),
+        **write_twin(folder, part, "int8", kept.candidate.graph).model_dump(),
         method=f"{kept.candidate.name}: {kept.candidate.num_matrices} of {kept.candidate.num_possible} large matrices",
         known_answer=twin_known_answer(kept.candidate.graph, part.known_answer.seed, part.side_px),
         preferred=not kept.reasons,
-        embedding_space=hashlib.sha256(kept.candidate.graph).hexdigest()[:_SPACE_DIGITS] if is_far else None,
+        embedding_space=own_space(kept.candidate.graph) if is_far else None,
         cosine_mean=kept.cosine_mean,
         cosine_min=kept.cosine_min,
         speed=kept.speed,
@@ -126,3 +145,21 @@ def _with_twin(folder: Path, tried: Tried, order: TwinOrder) -> AnalyzerPart:
         command=order.command,
     )
     return part.model_copy(update={"int8": twin})
+
+
+def write_twin(folder: Path, part: AnalyzerPart, precision: TwinPrecision, graph: bytes) -> PackFile:
+    """Writes a twin beside its analyzer's graph, as NAME.PRECISION.onnx.
+
+    Raises:
+        ExportError: if it is of another operator set than the analyzer.
+    """
+    file = f"{part.file.removesuffix('.onnx')}.{precision}.onnx"
+    (folder / file).write_bytes(graph)
+    if read_opset(folder / file) != part.opset:
+        raise ExportError(f"{file}: operator set {part.opset} was left for {read_opset(folder / file)}")
+    return pack_file(folder, file)
+
+
+def own_space(graph: bytes) -> str:
+    """Names the embedding space of a twin whose embeddings are not to be compared with its float graph's."""
+    return hashlib.sha256(graph).hexdigest()[:_SPACE_DIGITS]

@@ -20,11 +20,11 @@ from typing import Any, Final, Literal
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 
 from export.check import INPUT
 from export.errors import ExportError
-from export.graph import anonymise, store_as_half
+from export.graph import anonymise, store_as_half, widen
 from model.runtime.session import runtime_version
 
 Ranges = Any  # onnxruntime's own record of the tensors' ranges, given back to it as it came
@@ -33,7 +33,7 @@ RangeMethod = Literal["minmax", "entropy", "percentile"]
 OP_TYPES: Final = ("Conv", "MatMul", "Gemm")
 RANGE_METHODS: Final[tuple[RangeMethod, ...]] = ("percentile", "minmax", "entropy")
 PERCENTILE: Final = 99.99
-_MIN_WEIGHTS: Final = 4096  # to quantise the input of a smaller matrix costs more than the multiplication saves
+MIN_WEIGHTS: Final = 4096  # to quantise the input of a smaller matrix costs more than the multiplication saves
 _BATCH: Final = 8  # crops whose tensors the calibrator holds at once
 _BITS: Final = {
     # The result of a matrix product goes on in float32: to round it again would cost accuracy and save nothing.
@@ -56,7 +56,7 @@ class Quantiser:
 
     def __init__(self, graph: bytes) -> None:
         self._model = onnx.load_from_string(graph)
-        _widen(self._model.graph)
+        widen(self._model.graph)
         _name(self._model.graph)
         self.matrices = tuple(_matrices(self._model.graph))
         if not self.matrices:
@@ -110,7 +110,7 @@ class Quantiser:
             )
             quantiser.quantize_model()
             quantiser.model.topological_sort()
-            return _finished(quantiser.model.model)
+            return finished(quantiser.model.model, _maker())
 
     def dynamic(self, names: Collection[str]) -> bytes:
         """The graph with the named matrices in int8, their inputs' ranges those of each batch; serialised."""
@@ -127,7 +127,7 @@ class Quantiser:
                 nodes_to_quantize=sorted(names),
                 extra_options={"MatMulConstBOnly": True},
             )
-            return _finished(onnx.load(path))
+            return finished(onnx.load(path), _maker())
 
     def _copy(self) -> onnx.ModelProto:
         copy = onnx.ModelProto()
@@ -144,20 +144,6 @@ class _OneBatch:
     def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
         batch, self._batch = self._batch, None
         return None if batch is None else {INPUT: batch}
-
-
-def _widen(graph: onnx.GraphProto) -> None:
-    """Half-precision weights become the float32 numbers that their casts make of them: a quantiser takes no other."""
-    weights = {tensor.name: tensor for tensor in graph.initializer}
-    for node in [node for node in graph.node if node.op_type == "Cast"]:
-        tensor = weights.get(node.input[0])
-        if tensor is not None and tensor.data_type == TensorProto.FLOAT16:
-            values = numpy_helper.to_array(tensor).astype(np.float32)
-            graph.initializer.append(numpy_helper.from_array(values, node.output[0]))
-            graph.node.remove(node)
-    read = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
-    for tensor in [tensor for tensor in graph.initializer if tensor.name not in read]:
-        graph.initializer.remove(tensor)
 
 
 def _name(graph: onnx.GraphProto) -> None:
@@ -198,21 +184,29 @@ def _part_readers(graph: onnx.GraphProto, names: Collection[str]) -> dict[str, s
 def _matrices(graph: onnx.GraphProto) -> Iterator[Matrix]:
     sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in graph.initializer}
     for node in graph.node:
-        if node.op_type in OP_TYPES and sizes.get(node.input[1], 0) >= _MIN_WEIGHTS:
+        if node.op_type in OP_TYPES and sizes.get(node.input[1], 0) >= MIN_WEIGHTS:
             yield Matrix(node.name, node.op_type, sizes[node.input[1]])
 
 
-def _finished(model: onnx.ModelProto) -> bytes:
+def finished(model: onnx.ModelProto, maker: str) -> bytes:
+    """A rewritten graph as a pack keeps it, serialised.
+
+    Raises:
+        ExportError: naming who made it, if it is not valid.
+    """
     store_as_half(model.graph)
     anonymise(model)
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportError(
-            f"onnxruntime {runtime_version()} quantised the graph to one that is not valid: "
-            f"{str(error).splitlines()[0][:200]}"
+            f"{maker} made a graph of it that is not valid: {str(error).splitlines()[0][:200]}"
         ) from error
     return bytes(model.SerializeToString(deterministic=True))
+
+
+def _maker() -> str:
+    return f"onnxruntime {runtime_version()}"
 
 
 @contextlib.contextmanager

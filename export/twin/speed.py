@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.check import INPUT
-from model.runtime.pack import TwinSpeed
 from model.runtime.session import Session
+from model.runtime.twin_part import TwinSpeed
 
 BATCH_SIZES: Final = (1, 8)
 _CROPS_A_TURN: Final = 8

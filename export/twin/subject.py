@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.progress import Stages
-from export.twin.candidates import Method
+from export.twin.candidates import Method, cosines
 from model.runtime.pack import AnalyzerPart
 from model.runtime.session import Session, open_session
 from model.training.evaluation.report import EvaluationReport
@@ -33,6 +33,7 @@ class Plan:
         limit: about so many validation images a set, for a quick look; None for all.
         num_crops: training crops.
         num_rounds: turns that each candidate and the float graph are timed in.
+        command: whose evaluations these are.
     """
 
     data: Path
@@ -40,6 +41,7 @@ class Plan:
     limit: int | None = None
     num_crops: int = NUM_CROPS
     num_rounds: int = NUM_ROUNDS
+    command: str = "mien-export quantise"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,14 @@ class Validation:
 
     report: EvaluationReport
     embeddings: list[NDArray[np.float32]]
+
+    def cosines_to(self, other: "Validation") -> tuple[float, float] | None:
+        """The mean and the least cosine of two graphs' embeddings of the same rows; None where there are none."""
+        if not self.embeddings:
+            return None
+        pairs = zip(self.embeddings, other.embeddings, strict=True)
+        found = np.concatenate([cosines(one, another) for one, another in pairs])
+        return float(found.mean()), float(found.min())
 
 
 @dataclass(slots=True)
@@ -83,7 +93,7 @@ class Subject:
                 lambda alignment: predict if alignment == self.part.alignment else None,
                 self.plan.data,
                 model=self.part.file,
-                command="mien-export quantise",
+                command=self.plan.command,
                 limit=self.plan.limit,
             )
         return Validation(report, embeddings)

@@ -23,8 +23,9 @@ from export.twin.quantisation import Quantiser
 from export.twin.speed import BATCH_SIZES, measure_speeds
 from export.twin.subject import Plan, Subject
 from export.twin.verdict import comparisons, too_far, too_lossy, too_slow
-from model.runtime.pack import AnalyzerPart, TwinComparison, TwinSpeed
+from model.runtime.pack import AnalyzerPart
 from model.runtime.session import open_session
+from model.runtime.twin_part import TwinComparison, TwinSpeed
 
 _NUM_CHECKED: Final = 8  # crops, beside the edge inputs
 
@@ -148,12 +149,8 @@ def _beaten(trial: Trial, winner: Trial | None) -> Trial:
 
 def _judged(subject: Subject, trial: Trial) -> Trial:
     reference, twin = subject.reference, subject.validated(trial.candidate.graph, trial.candidate.name)
-    rows = comparisons(reference.report, twin.report)
-    mean, least = trial.cosine_mean, trial.cosine_min
-    if twin.embeddings:
-        pairs = zip(twin.embeddings, reference.embeddings, strict=True)
-        found = np.concatenate([cosines(one, other) for one, other in pairs])
-        mean, least = float(found.mean()), float(found.min())
+    rows = comparisons(reference.report, twin.report, TwinComparison)
+    mean, least = twin.cosines_to(reference) or (trial.cosine_mean, trial.cosine_min)
     reasons = dict.fromkeys((*trial.reasons, *too_far(mean), *too_lossy(subject.part.tasks, rows)))
     return replace(trial, cosine_mean=mean, cosine_min=least, compared=rows, reasons=tuple(reasons))
 

@@ -1,16 +1,18 @@
-"""The verdict on a quantised graph: is it fast enough, and does it answer closely enough, to be preferred.
+"""The verdict on a twin: is it fast enough, where that was measured, and does it answer closely enough, to be kept.
 
 Holds the rules, each a number, and the comparison of two evaluations. Never runs a graph.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from model.runtime.labels import TASKS, Task
-from model.runtime.pack import TwinComparison, TwinSpeed
+from model.runtime.twin_part import Comparison, HalfComparison, TwinComparison, TwinSpeed
 from model.training.evaluation.groups import ALL
 from model.training.evaluation.report import EvaluationReport
+
+RowT = TypeVar("RowT", TwinComparison, HalfComparison)
 
 MIN_SPEED: Final = 1.4  # the middle ratio, at each batch size
 MIN_COSINE: Final = 0.995  # on average over real crops; under it the embeddings are of a space of their own
@@ -32,7 +34,7 @@ JUDGED: Final[dict[Task, tuple[str, ...]]] = {
 class Loss:
     """What one figure lost, in points (years for an age), and how much it may lose."""
 
-    row: TwinComparison
+    row: Comparison
     lost: float
     allowed: float
 
@@ -46,17 +48,19 @@ class Loss:
         return f"{self.lost:+.2f} {unit}, {self.row.task} {self.row.metric} on {self.row.dataset}"
 
 
-def comparisons(plain: EvaluationReport, twin: EvaluationReport) -> tuple[TwinComparison, ...]:
-    """The judged figures that both evaluations hold, in the order of the tasks."""
+def comparisons(plain: EvaluationReport, twin: EvaluationReport, kind: type[RowT]) -> tuple[RowT, ...]:
+    """The judged figures that both evaluations hold, in the order of the tasks, as rows of one kind of twin."""
     found = {(row.task, row.metric, row.dataset): row.value for row in twin.measures if row.group == ALL}
     return tuple(
-        TwinComparison(
-            task=task,
-            metric=row.metric,
-            dataset=row.dataset,
-            float32=row.value,
-            int8=found[key],
-            num_samples=row.num_samples,
+        kind.model_validate(
+            {
+                "task": task,
+                "metric": row.metric,
+                "dataset": row.dataset,
+                "float32": row.value,
+                kind.PRECISION: found[key],
+                "num_samples": row.num_samples,
+            }
         )
         for task in TASKS
         for row in plain.measures
@@ -65,14 +69,14 @@ def comparisons(plain: EvaluationReport, twin: EvaluationReport) -> tuple[TwinCo
     )
 
 
-def loss(row: TwinComparison) -> Loss:
+def loss(row: Comparison) -> Loss:
     """What the twin lost by one figure; below zero where it gained."""
     if row.metric.endswith("_years"):
-        return Loss(row, row.int8 - row.float32, MAX_LOST_YEARS)
-    return Loss(row, 100 * (row.float32 - row.int8), MAX_LOST_POINTS)
+        return Loss(row, row.of_twin - row.float32, MAX_LOST_YEARS)
+    return Loss(row, 100 * (row.float32 - row.of_twin), MAX_LOST_POINTS)
 
 
-def worst(rows: Sequence[TwinComparison]) -> Loss | None:
+def worst(rows: Sequence[Comparison]) -> Loss | None:
     """The loss that comes nearest to what is allowed, or passes it furthest; None where nothing was compared."""
     return max((loss(row) for row in rows), key=lambda found: found.share, default=None)
 
@@ -90,7 +94,7 @@ def too_far(cosine_mean: float | None) -> Iterator[str]:
         yield f"cosine {cosine_mean:.4f}"
 
 
-def too_lossy(tasks: Sequence[Task], rows: Sequence[TwinComparison]) -> Iterator[str]:
+def too_lossy(tasks: Sequence[Task], rows: Sequence[Comparison]) -> Iterator[str]:
     """A reason for each figure that lost too much, and for each task that no set could judge."""
     for row in rows:
         if not loss(row).share < 1:

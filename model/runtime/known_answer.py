@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.runtime.labels import Task
-from model.runtime.pack import KnownAnswer
+from model.runtime.part import KnownAnswer
 
 NUM_LEADING = 16  # numbers of each output's row 0 that a known answer keeps
 

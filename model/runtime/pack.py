@@ -14,9 +14,10 @@ from typing import Final, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from model.runtime.labels import Task
-from model.runtime.part import Part
+from model.runtime.part import KnownAnswer, PackFile, Part
 from model.runtime.quality_curve import QualityCurve
 from model.runtime.scales import ONE_SCALE, Scales, check_scales
+from model.runtime.twin_part import HalfPart, Twin, TwinPart, TwinPrecision
 
 PACKS_DIR: Final = Path(__file__).resolve().parent.parent / "packs"  # packs that ship inside the distribution
 DEFAULT_PACK: Final = "nano"
@@ -24,18 +25,11 @@ MANIFEST: Final = "pack.json"
 FORMAT: Final = 1
 
 Alignment = Literal["arcface-5pt", "box", "celeba"]
-Precision = Literal["float32", "int8"]
+Precision = Literal["float32"] | TwinPrecision
 
 
 class PackError(ValueError):
     """A pack that cannot be used; the message is one clear line for the person who chose it."""
-
-
-class PackFile(Part):
-    """A file of the pack, named relative to its folder (at most one folder down), with its SHA-256 in hexadecimal."""
-
-    file: str = Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)?$")
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
 class DetectorPart(PackFile):
@@ -63,58 +57,6 @@ class DetectorPart(PackFile):
         return self.model_copy(update={"scales": check_scales(scales)})
 
 
-class KnownAnswer(Part):
-    """What the analyzer answers on `known_crops(seed, side)`: the leading numbers of each output's row 0."""
-
-    seed: int
-    outputs: dict[Task, tuple[float, ...]]
-    tolerance: float = Field(gt=0)
-    tolerance_years: float | None = Field(default=None, gt=0)  # of ages, where they move otherwise than probabilities
-
-    def tolerance_of(self, task: Task) -> float:
-        """By how much a task's numbers may differ, absolute."""
-        return self.tolerance_years if task == "age" and self.tolerance_years is not None else self.tolerance
-
-
-class TwinSpeed(Part):
-    """How many times as fast as its float graph a twin ran at one batch size, both in turns on one thread."""
-
-    batch_size: int = Field(ge=1)
-    ratio_min: float = Field(gt=0)
-    ratio_median: float = Field(gt=0)
-    ratio_max: float = Field(gt=0)
-
-
-class TwinComparison(Part):
-    """One figure of both graphs on the same rows: what quantising cost."""
-
-    task: Task
-    metric: str
-    dataset: str
-    float32: float
-    int8: float
-    num_samples: int = Field(ge=1)
-
-
-class TwinPart(PackFile):
-    """The quantised twin of an analyzer: the same inputs and outputs, int8 weights, and what was measured of it.
-
-    `preferred` is what `auto` goes by: measured as fast enough and close enough (see `export.twin.verdict`). A twin has
-    an embedding space of its own where its embeddings lie too far from the float graph's to be compared with them.
-    """
-
-    method: str = ""
-    known_answer: KnownAnswer | None = None
-    preferred: bool = False
-    embedding_space: str | None = None
-    cosine_mean: float | None = Field(default=None, ge=-1.001, le=1.001)
-    cosine_min: float | None = Field(default=None, ge=-1.001, le=1.001)
-    speed: tuple[TwinSpeed, ...] = ()
-    compared: tuple[TwinComparison, ...] = ()
-    machine: str | None = None
-    command: str = ""
-
-
 class AnalyzerPart(PackFile):
     """A uint8-in analyzer: `images` (N, side, side, 3) RGB crops to the outputs named by `tasks`."""
 
@@ -130,13 +72,20 @@ class AnalyzerPart(PackFile):
     temperatures: dict[Task, tuple[float, ...]] = Field(default={})
     known_answer: KnownAnswer
     int8: TwinPart | None = None
+    float16: HalfPart | None = None
     # Whose weights these are, for people, where they were imported: system, file, what is known of their training.
     origin: str | None = None
 
     @property
     def precision(self) -> Precision:
-        """`int8` where the graph is the twin (see `model.runtime.twins`), else `float32`."""
-        return "int8" if self.int8 is not None and self.file == self.int8.file else "float32"
+        """The twin's where the graph is one (see `model.runtime.twins`), else `float32`."""
+        return next((name for name, twin in self.twins.items() if twin.file == self.file), "float32")
+
+    @property
+    def twins(self) -> dict[TwinPrecision, Twin]:
+        """Its graphs in other precisions, as many as it has."""
+        found: dict[TwinPrecision, Twin | None] = {"int8": self.int8, "float16": self.float16}
+        return {name: twin for name, twin in found.items() if twin is not None}
 
 
 Interval = tuple[float, float]  # lower and upper end
@@ -272,13 +221,13 @@ class Pack(Part):
 
     @property
     def precision(self) -> Precision | Literal["mixed"]:
-        """What its analyzers compute in; `mixed` where one does in int8 and another has no twin."""
+        """What its analyzers compute in; `mixed` where one has a twin and another has none."""
         found = {analyzer.precision for analyzer in self.analyzers}
         return found.pop() if len(found) == 1 else "mixed"
 
     def files(self) -> tuple[PackFile, ...]:
         """Every file that the pack states a hash for, checkpoints and the card's pictures included."""
-        twins = tuple(analyzer.int8 for analyzer in self.analyzers if analyzer.int8 is not None)
+        twins = (twin for analyzer in self.analyzers for twin in analyzer.twins.values())
         return (self.detector, *self.analyzers, *twins, *self.checkpoints, *self.pictures)
 
 

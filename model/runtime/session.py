@@ -7,9 +7,11 @@ Where a graph's inputs come in few shapes, as on a GPU, each shape keeps its buf
 CUDA graphs are asked for, a recording of its run, which is launched whole. onnxruntime records under a number
 (`gpu_graph_id`) at the first run of that number, from buffers that must stay where they are; -1 records nothing.
 Without recordings each shape has an onnxruntime session of its own: on a GPU one session plans its convolutions for the
-shape that it met last, and plans them anew, for seconds in a deep graph, when another comes.
+shape that it met last, and plans them anew, for seconds in a deep graph, when another comes. TensorRT, where it is
+asked for, builds one engine for all shapes (`model.runtime.tensorrt`), so that they share a session.
 """
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +24,7 @@ from numpy.typing import NDArray
 
 from model.runtime.binding import BoundRun, shape_key
 from model.runtime.processor import dot_products
+from model.runtime.tensorrt import TENSORRT, TensorRT
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read while onnxruntime loads its library
 import onnxruntime as ort
@@ -32,6 +35,7 @@ _MB: Final = 1_000_000
 _MAX_SHAPES: Final = 32  # whose buffers are kept; a further one runs without
 _GRAPH_OPTION: Final = "gpu_graph_id"
 _NO_GRAPH: Final = -1
+_RECORD_ASSIGNMENT: Final = "session.record_ep_graph_assignment_info"  # which provider runs which node
 
 ort.disable_telemetry_events()
 ort.set_default_logger_severity(3)
@@ -58,6 +62,7 @@ class Session:
         bind_on: the device whose buffers are kept for each shape, without CUDA graphs in a session of its own; None
             where every run brings its own.
         graphs: whether to record each shape's run as a CUDA graph.
+        shares: whether all shapes run in one session where nothing is recorded: one that plans nothing by the shape.
     """
 
     def __init__(
@@ -66,8 +71,9 @@ class Session:
         *,
         bind_on: Device | None = None,
         graphs: bool = False,
+        shares: bool = False,
     ) -> None:
-        self._open_graph, self._bind_on = open_graph, bind_on
+        self._open_graph, self._bind_on, self._shares = open_graph, bind_on, shares
         self._bound: dict[object, BoundRun] = {}
         self._lock = threading.Lock()  # of the buffers and sessions, which are one caller's at a time
         self.graphs, self.graphs_refusal = graphs, ""
@@ -134,7 +140,7 @@ class Session:
             self._go_without_graphs(error)
             return self._run_bound(feeds, names)
         self._bound[key] = bound
-        if not self.graphs:
+        if not (self.graphs or self._shares):
             self._spare = None  # it is this shape's now; one session holds the recordings of all
         return found
 
@@ -171,6 +177,7 @@ def open_session(
     bound: bool = False,
     graphs: bool = False,
     tf32: bool = False,
+    tensorrt: TensorRT | None = None,
 ) -> Session:
     """Opens an ONNX graph on one device.
 
@@ -187,13 +194,18 @@ def open_session(
         graphs: record each shape's run as a CUDA graph too. Where the graph cannot be recorded, it runs without, and
             `Session.graphs_refusal` says why.
         tf32: on a GPU, products of float32 may be rounded to TensorFloat-32: faster, to about three decimals.
+        tensorrt: on a GPU, run by TensorRT what it can run, and by CUDA the rest; nothing is recorded then.
 
     Raises:
-        SessionError: if the graph does not load, or CUDA was asked for and the session does not really have it.
+        SessionError: if the graph does not load, or CUDA or TensorRT was asked for and the session does not really have
+            it.
     """
-    provider = _PROVIDERS[device]
-    if provider not in ort.get_available_providers():
-        raise SessionError(f"device {device!r} was asked for, and this onnxruntime {ort.__version__} has no {provider}")
+    if tensorrt is not None:
+        if device != "cuda":
+            raise SessionError(f"TensorRT runs on a GPU alone, and device {device!r} was asked for")
+        _require_available(TENSORRT, "TensorRT")
+        graphs = False
+    _require_available(_PROVIDERS[device], f"device {device!r}")
     options = ort.SessionOptions()
     options.intra_op_num_threads = intra_op_threads
     options.inter_op_num_threads = 1
@@ -206,34 +218,72 @@ def open_session(
     if quiet:
         options.log_severity_level = 4
 
+    if tensorrt is not None:
+        options.add_session_config_entry(_RECORD_ASSIGNMENT, "1")
+
     def open_graph(with_graphs: bool) -> ort.InferenceSession:
         # Memory that is planned at a shape's second run would be asked for in the middle of its recording.
         options.enable_mem_pattern = not with_graphs
-        return _opened(model, options, device, provider_options(device, gpu_memory_mb, tf32=tf32, graphs=with_graphs))
+        plain = (_PROVIDERS[device], provider_options(device, gpu_memory_mb, tf32=tf32, graphs=with_graphs))
+        if tensorrt is None:
+            return _opened(model, options, [plain], f"device {device!r}")
+        session = _opened(
+            model, options, [(TENSORRT, tensorrt.options(model, gpu_memory_mb)), plain], "TensorRT", tensorrt
+        )
+        require_engines(session, _name(model))
+        return session
 
     graphs = graphs and device == "cuda"
-    return Session(open_graph, bind_on=device if bound or graphs else None, graphs=graphs)
+    bind_on = device if bound or graphs else None
+    return Session(open_graph, bind_on=bind_on, graphs=graphs, shares=tensorrt is not None)
+
+
+def _require_available(provider: str, asked: str) -> None:
+    if provider not in ort.get_available_providers():
+        raise SessionError(f"{asked} was asked for, and this onnxruntime {ort.__version__} has no {provider}")
 
 
 def _opened(
-    model: Path | bytes, options: ort.SessionOptions, device: Device, of_provider: Mapping[str, str]
+    model: Path | bytes,
+    options: ort.SessionOptions,
+    providers: Sequence[tuple[str, dict[str, str]]],
+    asked: str,
+    tensorrt: TensorRT | None = None,
 ) -> ort.InferenceSession:
-    provider = _PROVIDERS[device]
     try:
-        session = ort.InferenceSession(
-            str(model) if isinstance(model, Path) else model,
-            options,
-            providers=[(provider, dict(of_provider))],
-            enable_fallback=False,
-        )
+        with contextlib.nullcontext() if tensorrt is None else tensorrt.building(model):
+            session = ort.InferenceSession(
+                str(model) if isinstance(model, Path) else model,
+                options,
+                providers=list(providers),
+                enable_fallback=False,
+            )
+    except OSError as error:
+        raise SessionError(f"{asked} was asked for, and {error.filename} cannot be used: {error.strerror}") from error
     except Exception as error:  # onnxruntime raises a family of its own, without a common base
-        where = model.name if isinstance(model, Path) else "the graph"
-        raise SessionError(f"onnxruntime cannot load {where}: {str(error).splitlines()[0][:200]}") from error
-    if session.get_providers()[0] != provider:
-        raise SessionError(
-            f"device {device!r} was asked for, and the session fell back to {session.get_providers()[0]}"
-        )
+        raise SessionError(f"onnxruntime cannot load {_name(model)}: {str(error).splitlines()[0][:200]}") from error
+    if session.get_providers()[0] != providers[0][0]:
+        raise SessionError(f"{asked} was asked for, and the session fell back to {session.get_providers()[0]}")
     return session
+
+
+def require_engines(session: ort.InferenceSession, graph: str) -> None:
+    """Makes sure that TensorRT runs some of a graph: onnxruntime lists it as a provider where it has taken nothing too.
+
+    Raises:
+        SessionError: if it runs nothing of it, or this onnxruntime cannot tell.
+    """
+    tell = getattr(session, "get_provider_graph_assignment_info", None)
+    if tell is None:
+        raise SessionError(
+            f"TensorRT was asked for, and this onnxruntime {ort.__version__} cannot tell what TensorRT runs: 1.24 can"
+        )
+    if not any(part.ep_name == TENSORRT for part in tell()):
+        raise SessionError(f"TensorRT was asked for, and it runs no node of {graph}")
+
+
+def _name(model: Path | bytes) -> str:
+    return model.name if isinstance(model, Path) else "the graph"
 
 
 def provider_options(

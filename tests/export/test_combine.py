@@ -17,19 +17,9 @@ from export.pack_check import check_pack
 from export.pack_writer import write_manifest
 from export.progress import Stages
 from model.runtime.known_answer import known_crops
-from model.runtime.pack import (
-    Figure,
-    Threshold,
-    TrainingRun,
-    TrainingSet,
-    TwinComparison,
-    TwinPart,
-    TwinSpeed,
-    Verification,
-    read_pack,
-    sha256_of,
-)
+from model.runtime.pack import Figure, Threshold, TrainingRun, TrainingSet, Verification, read_pack, sha256_of
 from model.runtime.session import open_session
+from model.runtime.twin_part import TwinComparison, TwinPart, TwinSpeed
 from tests.imported import Imported
 from tests.packs import build_pack
 
@@ -182,6 +172,18 @@ def test_a_quantised_twin_goes_along(own_pack: Path, tmp_path: Path, tasks: str)
     is_whole = "embedding" in part.tasks
     assert (part.int8.preferred, len(part.int8.speed)) == (is_whole, int(is_whole))
     assert (part.int8.embedding_space, part.int8.cosine_mean) == (("own", 0.9) if is_whole else (None, None))
+
+
+def test_a_float16_twin_goes_along(own_pack: Path, tmp_path: Path) -> None:
+    """A float16 twin is cut to the tasks that are taken, under its own name, with the figures of these tasks."""
+    assert CliRunner().invoke(main, ["halve", str(own_pack)]).exit_code == 0
+    folder = made(tmp_path, f"{own_pack}=age,gender")
+    (part,) = read_pack(folder).analyzers
+    assert part.float16 is not None
+    assert part.float16.file == "analyzer.float16.onnx"
+    assert part.float16.sha256 == sha256_of(folder / part.float16.file)
+    assert [spec.name for spec in open_session(folder / part.float16.file).outputs] == ["age", "gender"]
+    assert part.float16.embedding_space is None
 
 
 def test_another_detector_can_be_named(measured: Path, tmp_path: Path) -> None:

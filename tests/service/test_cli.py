@@ -6,10 +6,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import onnxruntime
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from model.runtime.tensorrt import TENSORRT
 from service.cli import main
 from service.client import free_port, serving
 from service.schemas import AnalyzeAnswer
@@ -218,6 +220,15 @@ def test_pack_check_names_a_file_that_was_changed(run: Run, tmp_path: Path) -> N
     data[len(data) // 2] ^= 1
     (folder / "analyzer-0.onnx").write_bytes(data)
     assert "analyzer-0.onnx: its SHA-256 is not the one" in one_line(run("pack", "check", folder))
+
+
+def test_serve_with_tensorrt_that_is_missing_is_one_line(run: Run, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`mien serve` asked for TensorRT where there is none ends with one line and a code that is not 0."""
+    if TENSORRT in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime has TensorRT")
+    monkeypatch.setenv("MIEN_TENSORRT", "true")
+    result = run("serve", "--device", "cuda", "--pack", str(tiny), "--port", "0")
+    assert one_line(result).startswith("Error: TensorRT was asked for, and this onnxruntime")
 
 
 def test_help_is_enough_to_begin_with() -> None:

@@ -14,12 +14,15 @@ from onnx import TensorProto, helper
 from model.runtime.detection import Detector
 from model.runtime.known_answer import known_crops
 from model.runtime.labels import TASKS
-from model.runtime.pack import sha256_of
+from model.runtime.pack import read_pack, sha256_of
 from model.runtime.session import provider_options
+from model.runtime.tensorrt import TENSORRT
+from model.runtime.twin_part import HalfPart
+from model.runtime.twins import twin_of
 from service.engine import Engine
 from service.errors import StartupError
 from service.imaging import decode
-from service.onnx_engine import GPU_BUCKETS, OnnxEngine, open_engine
+from service.onnx_engine import GPU_BUCKETS, OnnxEngine, engines_of, open_engine
 from tests.packs import SIDE_PX, Fault, analyzer_graph, build_pack, detector_graph
 
 Edit = Callable[[dict[str, Any]], None]
@@ -159,6 +162,27 @@ def test_cuda_that_is_missing_stops_start_up(pack: Path) -> None:
         pytest.skip("needs a machine without CUDA")
     with pytest.raises(StartupError, match="'cuda' was asked for"):
         open_engine(str(pack), "cuda")
+
+
+def test_tensorrt_that_is_missing_stops_start_up(pack: Path, tmp_path: Path) -> None:
+    """TensorRT is asked for and not there: no engine, no fall back to CUDA or the CPU, one line, and no folder made."""
+    if TENSORRT in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime has TensorRT")
+    with pytest.raises(StartupError, match=f"TensorRT was asked for, .* has no {TENSORRT}") as caught:
+        open_engine(str(pack), "cuda", tensorrt=True, tensorrt_cache=tmp_path / "engines")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "engines").exists()
+
+
+def test_tensorrt_is_told_the_buckets_and_the_precision(pack: Path, tmp_path: Path) -> None:
+    """An analyzer's engine is for every bucket of its crops, and in half precision only where its graph is."""
+    (part,) = read_pack(pack).analyzers
+    plain = engines_of(part, None)
+    assert plain.shapes == {"images": ((1, SIDE_PX, SIDE_PX, 3), (64, SIDE_PX, SIDE_PX, 3))}
+    assert (plain.half, plain.cache) == (False, None)
+    twin = HalfPart(file="analyzer-0.float16.onnx", sha256="0" * 64, known_answer=part.known_answer)
+    half = engines_of(twin_of(part.model_copy(update={"float16": twin}), "float16"), tmp_path)
+    assert (half.half, half.cache) == (True, tmp_path)
 
 
 def test_gpu_is_told_its_memory_and_not_to_tune_by_trial() -> None:

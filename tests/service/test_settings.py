@@ -125,3 +125,17 @@ def test_no_control_group_is_no_bound(tmp_path: Path) -> None:
     """Where there are no control groups, affinity alone counts."""
     assert cpu_quota(tmp_path, tmp_path / "none") is None
     assert usable_cores(tmp_path, tmp_path / "none") >= 1
+
+
+def test_tensorrt_is_for_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """TensorRT is off by default, refused on a CPU, and a folder for its engines is refused where it builds none."""
+    assert (Settings().tensorrt, Settings().tensorrt_cache) == (False, None)
+    monkeypatch.setenv("MIEN_TENSORRT", "true")
+    with pytest.raises(StartupError, match="MIEN_TENSORRT runs on a GPU alone, and MIEN_DEVICE is cpu"):
+        read_settings()
+    monkeypatch.setenv("MIEN_TENSORRT_CACHE", str(tmp_path))
+    found = read_settings(device="cuda", precision="float16")
+    assert (found.tensorrt, found.tensorrt_cache, found.precision) == (True, tmp_path, "float16")
+    monkeypatch.setenv("MIEN_TENSORRT", "false")
+    with pytest.raises(StartupError, match="MIEN_TENSORRT_CACHE keeps what TensorRT builds"):
+        read_settings(device="cuda")

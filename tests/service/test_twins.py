@@ -1,4 +1,4 @@
-"""int8 twins in service: which graph runs by which setting, and that every answer says so.
+"""Twins in service, int8 and float16: which graph runs by which setting, and that every answer says so.
 
 The tiny pack's twin is a graph of the same make that sees two per cent more light, so that its answers tell it apart.
 """
@@ -12,12 +12,16 @@ import pytest
 from click.testing import CliRunner
 from onnx import numpy_helper
 
+from model.runtime.detection import Detector
 from model.runtime.known_answer import known_answer, known_crops
-from model.runtime.pack import KnownAnswer, TwinComparison, TwinPart, TwinSpeed, read_pack, sha256_of
-from model.runtime.session import open_session
+from model.runtime.pack import read_pack, sha256_of
+from model.runtime.part import KnownAnswer
+from model.runtime.session import Device, open_session
+from model.runtime.twin_part import HalfComparison, HalfPart, TwinComparison, TwinPart, TwinSpeed
+from model.runtime.twins import with_twins
 from service.cli import main
 from service.errors import StartupError
-from service.onnx_engine import open_engine
+from service.onnx_engine import OnnxEngine, choose_precision, open_engine
 from service.schemas import AnalyzeAnswer, PackAnswer
 from service.settings import Settings, read_settings
 from tests.packs import SIDE_PX, Square, build_pack, photo
@@ -51,6 +55,29 @@ def add_twin(folder: Path, *, preferred: bool, space: str | None = None, known: 
         command="mien-export quantise tiny",
     )
     stated = pack.model_copy(update={"analyzers": (part.model_copy(update={"int8": twin}),)})
+    (folder / "pack.json").write_text(stated.model_dump_json())
+    return folder
+
+
+def add_half_twin(folder: Path) -> Path:
+    """Puts a float16 twin into the tiny pack, which sees two per cent more light too."""
+    pack = read_pack(add_twin(folder, preferred=False))
+    (part,) = pack.analyzers
+    assert part.int8 is not None
+    path = folder / "analyzer-0.float16.onnx"
+    path.write_bytes((folder / part.int8.file).read_bytes())
+    twin = HalfPart(
+        file=path.name,
+        sha256=sha256_of(path),
+        known_answer=part.int8.known_answer,
+        cosine_mean=0.9999,
+        cosine_min=0.999,
+        compared=(
+            HalfComparison(task="age", metric="mae_years", dataset="x", float32=6.0, float16=6.01, num_samples=50),
+        ),
+        command="mien-export halve tiny",
+    )
+    stated = pack.model_copy(update={"analyzers": (part.model_copy(update={"int8": None, "float16": twin}),)})
     (folder / "pack.json").write_text(stated.model_dump_json())
     return folder
 
@@ -111,7 +138,7 @@ def test_int8_on_a_gpu_stops_start_up(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(StartupError, match="MIEN_PRECISION int8 runs on the CPU alone, and MIEN_DEVICE is cuda"):
         read_settings(None, device="cuda")
     monkeypatch.setenv("MIEN_PRECISION", "fp16")
-    with pytest.raises(StartupError, match="MIEN_PRECISION: Input should be 'auto', 'float32' or 'int8'"):
+    with pytest.raises(StartupError, match="MIEN_PRECISION: Input should be 'auto', 'float32', 'int8' or 'float16'"):
         read_settings(None)
 
 
@@ -178,3 +205,56 @@ def test_commands_show_and_check_a_twin(pack: Path) -> None:
     add_twin(pack, preferred=True, known=part.known_answer)
     done = CliRunner().invoke(main, ["pack", "check", str(pack)])
     assert (done.exit_code, "analyzer-0.int8.onnx" in done.output) == (1, True)
+
+
+def test_float16_on_a_cpu_stops_start_up(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half precision is for a GPU: on a CPU it is refused in one line, by settings and by the engine."""
+    monkeypatch.setenv("MIEN_PRECISION", "float16")
+    with pytest.raises(StartupError, match="MIEN_PRECISION float16 runs on a GPU alone, and MIEN_DEVICE is cpu"):
+        read_settings(None)
+    assert read_settings(None, device="cuda").precision == "float16"
+    with pytest.raises(StartupError, match="precision float16 runs on a GPU alone, and device 'cpu' was asked for"):
+        open_engine(str(add_half_twin(pack)), "cpu", precision="float16")
+
+
+def test_float16_without_a_twin_stops_start_up(pack: Path) -> None:
+    """Asked for float16 where there is none, the service names the command that makes one, in one line."""
+    with pytest.raises(StartupError, match="pack tiny has no float16 twin; `mien-export halve` makes one") as caught:
+        open_engine(str(add_twin(pack, preferred=True)), "cuda", precision="float16")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("able")
+def test_auto_never_takes_float16(pack: Path) -> None:
+    """On neither device does `auto` take a float16 twin, however well it answers."""
+    stated = read_pack(add_half_twin(pack))
+    devices: tuple[Device, ...] = ("cpu", "cuda")
+    assert [choose_precision(stated, device, "auto") for device in devices] == ["float32", "float32"]
+    assert choose_precision(stated, "cuda", "float16") == "float16"
+
+
+def test_answers_name_float16(pack: Path) -> None:
+    """A service whose engine runs float16 twins says so in its answers, its description and its metrics."""
+    stated = with_twins(read_pack(add_half_twin(pack)), "float16")
+    sessions = [open_session(pack / part.file) for part in stated.analyzers]
+    detector = Detector(open_session(pack / stated.detector.file), stated.detector)
+    engine = OnnxEngine(stated, detector, sessions, "CUDAExecutionProvider")
+    with serving(settings_for(pack), engine) as service:
+        body = service.client.post("/analyze", content=photo(Square(16, 16)), headers={"content-type": "image/png"})
+        described = PackAnswer.model_validate_json(service.client.get("/model").content)
+        assert service.metric("mien_model_info", precision="float16") == 1
+    assert AnalyzeAnswer.model_validate_json(body.content).model.precision == "float16"
+    assert (described.precision, [twin.file for twin in described.twins]) == ("float16", ["analyzer-0.float16.onnx"])
+    assert [(figure.task, figure.value) for figure in described.measured] == [("age", 6.01)]
+
+
+def test_commands_show_a_float16_twin(pack: Path) -> None:
+    """`mien pack show` names the setting that takes it; `mien pack check` verifies its file, and on a CPU no more."""
+    add_half_twin(pack)
+    shown = CliRunner().invoke(main, ["pack", "show", str(pack)]).output
+    assert "float16 twin analyzer-0.float16.onnx; mean cosine 0.9999; taken by MIEN_PRECISION=float16 alone" in shown
+    assert CliRunner().invoke(main, ["pack", "check", str(pack)]).exit_code == 0
+    with (pack / "analyzer-0.float16.onnx").open("ab") as file:
+        file.write(b"x")
+    done = CliRunner().invoke(main, ["pack", "check", str(pack)])
+    assert (done.exit_code, "analyzer-0.float16.onnx" in done.output) == (1, True)

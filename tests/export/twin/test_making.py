@@ -16,8 +16,9 @@ from export.pack_writer import write_manifest
 from export.tempering import temper_files
 from export.twin import verdict
 from model.runtime.known_answer import known_crops
-from model.runtime.pack import Precision, TwinPart, TwinSpeed, read_pack, sha256_of
+from model.runtime.pack import Precision, read_pack, sha256_of
 from model.runtime.session import Session
+from model.runtime.twin_part import TwinPart, TwinSpeed
 from model.runtime.twins import with_twins
 from service.onnx_engine import open_engine
 

@@ -4,7 +4,7 @@ import pytest
 
 from export.twin.verdict import comparisons, loss, too_far, too_lossy, too_slow, worst
 from model.runtime.labels import Task
-from model.runtime.pack import TwinComparison, TwinSpeed
+from model.runtime.twin_part import TwinComparison, TwinSpeed
 from model.training.evaluation.report import EvaluationReport, Measure
 
 
@@ -68,5 +68,5 @@ def test_both_evaluations_headline_figures_are_compared() -> None:
         )
         return EvaluationReport("m", "c", measures)
 
-    rows = comparisons(report(0.75), report(0.7))
+    rows = comparisons(report(0.75), report(0.7), TwinComparison)
     assert [(each.task, each.float32, each.int8) for each in rows] == [("embedding", 0.9, 0.9), ("race", 0.75, 0.7)]

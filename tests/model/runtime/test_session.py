@@ -125,7 +125,7 @@ def _opened(graph: bytes) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
 
 
-def _counting(graph: bytes) -> tuple[Session, list[bool]]:
+def _counting(graph: bytes, *, shares: bool = False) -> tuple[Session, list[bool]]:
     """A session that keeps buffers and records nothing, and the list that grows with each onnxruntime session."""
     opened: list[bool] = []
 
@@ -133,7 +133,7 @@ def _counting(graph: bytes) -> tuple[Session, list[bool]]:
         opened.append(graphs)
         return _opened(graph)
 
-    return Session(counted, bind_on="cpu"), opened
+    return Session(counted, bind_on="cpu", shares=shares), opened
 
 
 def test_each_shape_runs_in_a_session_of_its_own(graph: bytes, plain: Session) -> None:
@@ -142,6 +142,14 @@ def test_each_shape_runs_in_a_session_of_its_own(graph: bytes, plain: Session) -
     for seed, num in enumerate((1, 4, 2, 4, 1, 2, 4)):
         _same(bound.run({"images": _crops(num, seed)}), plain.run({"images": _crops(num, seed)}))
     assert opened == [False] * 3
+
+
+def test_shapes_may_share_a_session(graph: bytes, plain: Session) -> None:
+    """Where one session plans for all shapes, each has buffers of its own and no session of its own."""
+    bound, opened = _counting(graph, shares=True)
+    for seed, num in enumerate((1, 4, 2, 4, 1, 2, 4)):
+        _same(bound.run({"images": _crops(num, seed)}), plain.run({"images": _crops(num, seed)}))
+    assert (opened, bound.num_bound) == ([False], 3)
 
 
 def test_shapes_beyond_the_bound_open_no_session(graph: bytes, plain: Session, monkeypatch: pytest.MonkeyPatch) -> None:
