@@ -7,6 +7,7 @@ nothing of HTTP: a command line uses it through `service.app.open_analyzer`. Nev
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, ParamSpec, TypeVar
 
 import numpy as np
@@ -73,6 +74,7 @@ class Analyzer:
             metrics=metrics,
             watchdog=self.watchdog,
             max_runs=1 if gpu else _CPU_TURN,
+            spread=None if engine.most_threads == 1 else partial(self._run_detector, num_threads=engine.most_threads),
         )
         self._analyzers: list[Batcher[NDArray[np.uint8], Row]] = [
             Batcher(
@@ -175,11 +177,11 @@ class Analyzer:
         Job(self._stages, upload, options, deadline, ended, reply.is_wanted).begin()
         return reply.future
 
-    def _run_detector(self, items: Sequence[Sought]) -> Sequence[Detections | ServiceError]:
+    def _run_detector(self, items: Sequence[Sought], num_threads: int = 1) -> Sequence[Detections | ServiceError]:
         # One run serves askers of different scores: suppression never lets a lower score drop a higher one, so faces
         # over an asker's own score are the same whatever the lowest was.
         lowest = min(item.min_score for item in items)
-        found = self._engine.detect([item.pixels for item in items], lowest)
+        found = self._engine.detect([item.pixels for item in items], lowest, num_threads)
         self._metrics.views.inc(sum(each.num_views for each in found))
         return [each if each.is_finite else self._not_finite("detector", "an image") for each in found]
 

@@ -188,6 +188,7 @@ def _open(settings: Settings) -> Engine:
         settings.cuda_graphs,
         settings.tensorrt,
         settings.tensorrt_cache,
+        spreads=settings.num_lanes > 1,
     )
 
 

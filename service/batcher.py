@@ -26,6 +26,8 @@ from service.watchdog import REFUSAL, Watchdog
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
+_Call = Callable[[Sequence[Item]], Sequence[Answer | ServiceError]]
+_IDLE_RUNS: Final = 2  # how many runs long a lane must have had no work before its core is lent
 _POLL_SECONDS: Final = 0.005
 _TOO_LATE: Final = "The deadline passed while the request waited in the queue."
 _NEWEST: Final = 0.2  # weight of the newest run in the running mean of seconds an item
@@ -74,12 +76,13 @@ class Batcher(Generic[Item, Answer]):
         max_runs: runs in a lane's turn at most. More than one only where work waits for every lane, and the more the
             longer that line is: then nobody is answered later for it in the mean, and the event loop, woken once a
             turn, takes less from the lanes.
+        spread: as `run`, by two threads: for a lone item, while a lane has had no work for twice as long as a run.
     """
 
     def __init__(
         self,
         name: str,
-        run: Callable[[Sequence[Item]], Sequence[Answer | ServiceError]],
+        run: _Call[Item, Answer],
         lanes: Lanes,
         *,
         max_batch: int,
@@ -87,10 +90,11 @@ class Batcher(Generic[Item, Answer]):
         metrics: Metrics,
         watchdog: Watchdog | None = None,
         max_runs: int = 1,
+        spread: _Call[Item, Answer] | None = None,
     ) -> None:
         self._name, self._run, self._lanes = name, run, lanes
         self._max_batch, self._max_wait_seconds, self._metrics = max_batch, max_wait_seconds, metrics
-        self._max_runs = max_runs
+        self._max_runs, self._spread = max_runs, spread
         self._queue: deque[Wish[Item, Answer]] = deque()
         self._num_running = 0
         self._seconds_per_item = 0.0
@@ -168,7 +172,12 @@ class Batcher(Generic[Item, Answer]):
                 batch.append(wish)
         self._length.set(len(self._queue))
         self._num_running += len(batch)
-        return partial(self._run_turn, batch, expired) if batch or expired else None
+        if not (batch or expired):
+            return None
+        is_alone = len(batch) == 1 and not self._queue
+        if self._spread is not None and is_alone and self._lanes.lend(_IDLE_RUNS * self._seconds_per_item):
+            return partial(self._run_turn, batch, expired, self._spread)
+        return partial(self._run_turn, batch, expired)
 
     def _is_dead(self, wish: Wish[Item, Answer], expired: list[Wish[Item, Answer]]) -> bool:
         """Whether nobody waits for an item any more, or has waited too long: then it is among the expired."""
@@ -181,21 +190,29 @@ class Batcher(Generic[Item, Answer]):
             return True
         return False
 
-    def _run_turn(self, batch: Sequence[Wish[Item, Answer]], expired: Sequence[Wish[Item, Answer]]) -> None:
+    def _run_turn(
+        self,
+        batch: Sequence[Wish[Item, Answer]],
+        expired: Sequence[Wish[Item, Answer]],
+        spread: _Call[Item, Answer] | None = None,
+    ) -> None:
         # Told here, without the lanes' lock: whoever is told may have more to put in a queue.
         _fail(expired, DeadlinePassed(_TOO_LATE))
         if not batch:
             return
-        watched = self._watchdog.begin(self._name, partial(self._give_up, batch))
+        is_lent = spread is not None
+        watched = self._watchdog.begin(self._name, partial(self._give_up, batch, is_lent=is_lent))
         late = list[Wish[Item, Answer]]()
-        ran = [self._run_once(batch[: self._max_batch])]
+        ran = [self._run_once(batch[: self._max_batch], spread or self._run)]
         for start in range(self._max_batch, len(batch), self._max_batch):
             living = [wish for wish in batch[start : start + self._max_batch] if not self._is_dead(wish, late)]
             if living:
-                ran.append(self._run_once(living))
+                ran.append(self._run_once(living, self._run))
         if not self._watchdog.end(watched):
             return  # given up on: nobody waits for these answers any more
         with self._lanes.changed:
+            if is_lent:
+                self._lanes.take_back()
             self._num_running -= len(batch)
             self._measure(sum(run.seconds for run in ran) / sum(len(run.wishes) for run in ran))
         with together():
@@ -203,13 +220,15 @@ class Batcher(Generic[Item, Answer]):
                 self._deliver(run)
             _fail(late, DeadlinePassed(_TOO_LATE))
 
-    def _run_once(self, wishes: Sequence[Wish[Item, Answer]]) -> "_Ran[Item, Answer]":
+    def _run_once(self, wishes: Sequence[Wish[Item, Answer]], call: _Call[Item, Answer]) -> "_Ran[Item, Answer]":
         started = time.monotonic()
-        return _Ran(wishes, self._answers(wishes), time.monotonic() - started)
+        return _Ran(wishes, self._answers(wishes, call), time.monotonic() - started)
 
-    def _answers(self, batch: Sequence[Wish[Item, Answer]]) -> Sequence[Answer | ServiceError]:
+    def _answers(
+        self, batch: Sequence[Wish[Item, Answer]], call: _Call[Item, Answer]
+    ) -> Sequence[Answer | ServiceError]:
         try:
-            answers = self._run([wish.item for wish in batch])
+            answers = call([wish.item for wish in batch])
             if len(answers) != len(batch):
                 raise RuntimeError(f"{len(answers)} answers to {len(batch)} items")
         except BaseException as error:  # a run may raise anything, and fails its own items alone
@@ -219,8 +238,10 @@ class Batcher(Generic[Item, Answer]):
             return [Internal("The model failed on this image.") for _ in batch]
         return answers
 
-    def _give_up(self, batch: Sequence[Wish[Item, Answer]]) -> None:
+    def _give_up(self, batch: Sequence[Wish[Item, Answer]], *, is_lent: bool) -> None:
         with self._lanes.changed:
+            if is_lent:
+                self._lanes.take_back()
             self._num_running -= len(batch)
         _fail(batch, Stalled(REFUSAL))
 

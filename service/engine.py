@@ -37,7 +37,13 @@ class Engine(Protocol):
             StartupError: one line, where an answer is not the one that the pack states.
         """
 
-    def detect(self, images: Sequence[NDArray[np.uint8]], min_score: float) -> Sequence[Detections]:
+    @property
+    def most_threads(self) -> int:
+        """Threads that one run of the detector can use: 1, or 2 where the engine was opened so."""
+
+    def detect(
+        self, images: Sequence[NDArray[np.uint8]], min_score: float, num_threads: int = 1
+    ) -> Sequence[Detections]:
         """Finds the faces of uint8 (H, W, 3) RGB images of any sizes; one answer an image, in order."""
 
     def analyze(self, index: int, crops: NDArray[np.uint8]) -> Outputs:

@@ -6,6 +6,7 @@ to the event loop: on a CPU the way there and back would leave a core idle after
 own, or it would starve the queues. Never holds a queue of graphs: what waits for a lane waits in its `Batcher`.
 """
 
+import math
 import os
 import sys
 import threading
@@ -65,7 +66,8 @@ class Lanes:
         self._calls = _Calls(dropped)
         self._sources: list[Source] = [self._calls]
         self._threads: list[threading.Thread] = []
-        self._num_busy = 0
+        self._num_busy = self._num_lent = 0
+        self._crowded_at = -math.inf  # when a run last had to do without another lane's core
         self._ending: set[int] = set()  # lanes that have queued work, and will be free for it at once
         self._is_closed = False
 
@@ -95,6 +97,26 @@ class Lanes:
             for thread in self._threads:
                 thread.start()
         self.changed.notify(num)
+
+    def lend(self, idle_seconds: float) -> bool:
+        """Lends the core of a lane without work to a run that is being taken, until `take_back`. Under the lock.
+
+        Args:
+            idle_seconds: how long no run must have wanted for a core: what comes next would have to wait for this one.
+
+        Returns:
+            Whether there is such a lane.
+        """
+        is_free = self._num_busy + self._num_lent + 1 < self.num
+        if not is_free or time.monotonic() - self._crowded_at < idle_seconds:
+            return False
+        self._num_lent += 1
+        return True
+
+    def take_back(self) -> None:
+        """Ends what `lend` began. Under the lock."""
+        self._num_lent -= 1
+        self.changed.notify()
 
     def submit(self, call: Run, is_wanted: Callable[[], bool] = lambda: True) -> None:
         """Runs a call in a lane, first come first served, unless it is not wanted any more when its turn comes."""
@@ -135,6 +157,7 @@ class Lanes:
                 log_event("a lane's run failed", level=40, error=error, lanes=self._name)
             finally:
                 with self.changed:
+                    self._note_crowd()
                     self._num_busy -= 1
                     self._ending.discard(threading.get_ident())
 
@@ -142,6 +165,10 @@ class Lanes:
         """Waits for the next run; None once the lanes are closed."""
         with self.changed:
             while not self._is_closed:
+                if self._num_busy + self._num_lent >= self.num:
+                    self._note_crowd()
+                    self.changed.wait()
+                    continue
                 now = time.monotonic()
                 waiting = [source for source in self._sources if source.since is not None]
                 ready = [source for source in waiting if source.due <= now]
@@ -149,13 +176,18 @@ class Lanes:
                     self.changed.wait(min((source.due - now for source in waiting), default=None))
                     continue
                 source = min(ready, key=_oldest)
-                run = source.take(self.num - self._num_busy + len(self._ending) - 1)
+                run = source.take(self.num - self._num_busy - self._num_lent + len(self._ending) - 1)
                 if source.since is not None:
                     self.changed.notify()
                 if run is not None:
                     self._num_busy += 1
                     return run
         return None
+
+    def _note_crowd(self) -> None:
+        """Notes that every core is taken, if by lanes or since work waits for the one that is lent."""
+        if self._num_busy >= self.num or (self._num_lent and any(each.since is not None for each in self._sources)):
+            self._crowded_at = time.monotonic()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

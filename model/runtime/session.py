@@ -178,6 +178,7 @@ def open_session(
     graphs: bool = False,
     tf32: bool = False,
     tensorrt: TensorRT | None = None,
+    spins: bool = False,
 ) -> Session:
     """Opens an ONNX graph on one device.
 
@@ -195,6 +196,8 @@ def open_session(
             `Session.graphs_refusal` says why.
         tf32: on a GPU, products of float32 may be rounded to TensorFloat-32: faster, to about three decimals.
         tensorrt: on a GPU, run by TensorRT what it can run, and by CUDA the rest; nothing is recorded then.
+        spins: whether a run's threads wait for each other at full speed, which small graphs need to gain by a second
+            one; they stop when the run ends.
 
     Raises:
         SessionError: if the graph does not load, or CUDA or TensorRT was asked for and the session does not really have
@@ -209,7 +212,9 @@ def open_session(
     options = ort.SessionOptions()
     options.intra_op_num_threads = intra_op_threads
     options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spins else "0")
+    if spins:
+        options.add_session_config_entry("session.force_spinning_stop", "1")
     if not dot_products():
         # A quantised graph's 16-bit sums would saturate and answer wrongly; slower kernels do not.
         options.add_session_config_entry("session.x64quantprecision", "1")

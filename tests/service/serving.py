@@ -67,8 +67,14 @@ class WrappedEngine:
     def warm_up(self) -> None:
         self._engine.warm_up()
 
-    def detect(self, images: Sequence[NDArray[np.uint8]], min_score: float) -> Sequence[Detections]:
-        return self._engine.detect(images, min_score)
+    @property
+    def most_threads(self) -> int:
+        return 1  # as many runs at once as lanes, whatever each of them waits for
+
+    def detect(
+        self, images: Sequence[NDArray[np.uint8]], min_score: float, num_threads: int = 1
+    ) -> Sequence[Detections]:
+        return self._engine.detect(images, min_score, num_threads)
 
     def analyze(self, index: int, crops: NDArray[np.uint8]) -> Outputs:
         return self._engine.analyze(index, crops)

@@ -46,9 +46,11 @@ class StagedEngine(WrappedEngine):
         super().__init__(engine)
         self._gates = gates
 
-    def detect(self, images: Sequence[NDArray[np.uint8]], min_score: float) -> Sequence[Detections]:
+    def detect(
+        self, images: Sequence[NDArray[np.uint8]], min_score: float, num_threads: int = 1
+    ) -> Sequence[Detections]:
         self._gates.enter("detector")
-        return super().detect(images, min_score)
+        return super().detect(images, min_score, num_threads)
 
     def analyze(self, index: int, crops: NDArray[np.uint8]) -> Outputs:
         self._gates.enter("analyzer-0")

@@ -32,7 +32,7 @@ KEY = "a key of the test's own"
 class BrokenEngine(WrappedEngine):
     """An engine whose detector raises, with a message that no caller may see."""
 
-    def detect(self, images: Sequence[NDArray[np.uint8]], min_score: float) -> Sequence[Detections]:  # noqa: ARG002
+    def detect(self, *_: object, **__: object) -> Sequence[Detections]:
         raise OSError("/secret/path: SECRET")
 
     def warm_up(self) -> None:
