@@ -45,16 +45,18 @@ class RecordedEngine:
         self._engine = engine
         self._detections: Detections | None = None
         self._row: dict[int, Outputs] = {}
-        self.pack, self.device = engine.pack, engine.device
+        self.pack, self.device, self.most_threads = engine.pack, engine.device, 1
 
     def warm_up(self) -> None:
         """Does as the real one does."""
         self._engine.warm_up()
 
-    def detect(self, images: Sequence[NDArray[np.uint8]], min_score: float) -> Sequence[Detections]:
+    def detect(
+        self, images: Sequence[NDArray[np.uint8]], min_score: float, num_threads: int = 1
+    ) -> Sequence[Detections]:
         """As it was recorded."""
         if self._detections is None:
-            (self._detections,) = self._engine.detect(images[:1], min_score)
+            (self._detections,) = self._engine.detect(images[:1], min_score, num_threads)
         return [self._detections] * len(images)
 
     def analyze(self, index: int, crops: NDArray[np.uint8]) -> Outputs:

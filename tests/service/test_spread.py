@@ -65,7 +65,7 @@ def test_a_lone_image_is_looked_at_by_two_threads_and_the_next_waits_for_the_cor
         spread.put(1)
         await spread.wide.wait_for_run()
         spread.put(2)
-        await asyncio.sleep(0.05)
+        assert not await asyncio.to_thread(spread.narrow.entered.acquire, timeout=0.05)
         assert (ran(spread.wide), ran(spread.narrow)) == ([1], [])
         spread.wide.open.set()
         await spread.end()
