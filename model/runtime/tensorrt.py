@@ -10,7 +10,6 @@ need an engine of its own, or one shape's run would be replayed for another's. A
 a graph has nodes, and sparing launches is what a recording is for.
 """
 
-import fcntl
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
@@ -81,6 +80,8 @@ class TensorRT:
         if self.cache is None:
             yield
             return
+        import fcntl  # Linux and macOS have it; a service on a CPU runs where it is absent, too
+
         (self.cache / _digest(graph)).mkdir(parents=True, exist_ok=True)
         with (self.cache / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # given back when the file is closed, by a kill too
