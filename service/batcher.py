@@ -211,6 +211,7 @@ class Batcher(Generic[Item, Answer]):
         if not self._watchdog.end(watched):
             return  # given up on: nobody waits for these answers any more
         with self._lanes.changed:
+            self._lanes.run_is_over()
             if is_lent:
                 self._lanes.take_back()
             self._num_running -= len(batch)

@@ -68,6 +68,7 @@ class Lanes:
         self._threads: list[threading.Thread] = []
         self._num_busy = self._num_lent = 0
         self._crowded_at = -math.inf  # when a run last had to do without another lane's core
+        self._telling: set[int] = set()  # lanes whose run is over, all but telling what came of it
         self._ending: set[int] = set()  # lanes that have queued work, and will be free for it at once
         self._is_closed = False
 
@@ -107,11 +108,18 @@ class Lanes:
         Returns:
             Whether there is such a lane.
         """
-        is_free = self._num_busy + self._num_lent + 1 < self.num
+        is_free = self._num_running + self._num_lent + 1 < self.num
         if not is_free or time.monotonic() - self._crowded_at < idle_seconds:
             return False
         self._num_lent += 1
         return True
+
+    def run_is_over(self) -> None:
+        """Says that the calling lane's run is over, all but telling what came of it. Under the lock.
+
+        Whoever is told may send the next at once, and it would seem to want for a core.
+        """
+        self._telling.add(threading.get_ident())
 
     def take_back(self) -> None:
         """Ends what `lend` began. Under the lock."""
@@ -160,6 +168,7 @@ class Lanes:
                     self._note_crowd()
                     self._num_busy -= 1
                     self._ending.discard(threading.get_ident())
+                    self._telling.discard(threading.get_ident())
 
     def _next(self) -> Run | None:
         """Waits for the next run; None once the lanes are closed."""
@@ -184,9 +193,13 @@ class Lanes:
                     return run
         return None
 
+    @property
+    def _num_running(self) -> int:
+        return self._num_busy - len(self._telling)
+
     def _note_crowd(self) -> None:
         """Notes that every core is taken, if by lanes or since work waits for the one that is lent."""
-        if self._num_busy >= self.num or (self._num_lent and any(each.since is not None for each in self._sources)):
+        if self._num_running >= self.num or (self._num_lent and any(each.since is not None for each in self._sources)):
             self._crowded_at = time.monotonic()
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import queue
+import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -87,6 +88,30 @@ def test_images_that_come_together_take_a_lane_each() -> None:
         await spread.narrow.wait_for_run()
         await spread.narrow.wait_for_run()
         assert (ran(spread.wide), sorted(ran(spread.narrow))) == ([], [1, 2])
+        await spread.close()
+
+    asyncio.run(asyncio.wait_for(main(), WAIT_SECONDS))
+
+
+def test_who_asks_again_as_soon_as_told_is_no_crowd() -> None:
+    """A lane that still tells what it found wants for no core: the next image is looked at by two threads as well."""
+    in_tail, go_on = threading.Event(), threading.Event()
+
+    def first(_: object) -> None:
+        in_tail.set()
+        assert go_on.wait(WAIT_SECONDS)
+
+    async def main() -> None:
+        spread = Spread()
+        spread.wide.open.set()
+        spread.narrow.open.set()
+        spread.batcher.put([Wish(1, soon(), first, lambda: True)])
+        await spread.wide.wait_for_run()
+        assert await asyncio.to_thread(in_tail.wait, WAIT_SECONDS)
+        spread.put(2)
+        await spread.end()
+        go_on.set()
+        assert (ran(spread.wide), ran(spread.narrow)) == ([1, 2], [])
         await spread.close()
 
     asyncio.run(asyncio.wait_for(main(), WAIT_SECONDS))
