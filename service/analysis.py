@@ -97,6 +97,8 @@ class Timings:
     @classmethod
     def longest(cls, parts: Sequence["Timings"]) -> "Timings":
         """Stage by stage the longest of several that ran side by side."""
+        if len(parts) == 1:
+            return parts[0]
         stages = [part.stages() for part in parts] or [cls().stages()]
         return cls(**{stage: max(each[stage] for each in stages) for stage in stages[0]})
 

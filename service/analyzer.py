@@ -191,7 +191,11 @@ class Analyzer:
         if set(lengths.values()) != {len(crops)}:
             raise RuntimeError(f"outputs of {lengths} rows to {len(crops)} crops")
         rows = [{task: values[number] for task, values in outputs.items()} for number in range(len(crops))]
-        return [row if _finite(row) else self._not_finite(f"analyzer-{index}", "a face") for row in rows]
+        are_finite = np.all([_are_finite(values) for values in outputs.values()], axis=0)
+        return [
+            row if is_finite else self._not_finite(f"analyzer-{index}", "a face")
+            for row, is_finite in zip(rows, are_finite.tolist(), strict=True)
+        ]
 
     def _not_finite(self, model: str, what: str) -> Internal:
         self._metrics.nonfinite.labels(model).inc()
@@ -199,5 +203,6 @@ class Analyzer:
         return Internal(f"The model gave no finite answer for {what}.")
 
 
-def _finite(row: Row) -> bool:
-    return all(bool(np.isfinite(values).all()) for values in row.values())
+def _are_finite(values: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Of each of N rows whether it holds finite numbers alone, (N,)."""
+    return np.asarray(np.isfinite(values).reshape(len(values), -1).all(axis=1), np.bool_)

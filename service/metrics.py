@@ -62,13 +62,14 @@ class Metrics:
             buckets=_ANSWERS,
             registry=registry,
         )
-        self.stage_seconds = Histogram(
+        stage_seconds = Histogram(
             "mien_stage_seconds",
             "Seconds a request spent in each stage.",
             ["stage"],
             buckets=_SECONDS,
             registry=registry,
         )
+        self.stages = {stage: stage_seconds.labels(stage) for stage in STAGES}  # each request asks for all
         self.queue_length = Gauge(
             "mien_queue_length", "Items that wait for a run.", ["model"], registry=registry, multiprocess_mode="livesum"
         )

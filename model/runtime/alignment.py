@@ -23,12 +23,16 @@ CELEBA_TEMPLATE_P2: Final = np.array([[69.745, 111.0], [107.237, 111.0], [88.432
 CELEBA_WIDTH_PX: Final = 178
 CELEBA_HEIGHT_PX: Final = 218
 
+_ALIKE: Final = 1e-12  # square pixels of variance under which a source's points are all alike
 Border = Literal["black", "replicate"]
 _BORDERS: Final[dict[Border, int]] = {"black": cv2.BORDER_CONSTANT, "replicate": cv2.BORDER_REPLICATE}
 
 
 def similarity_transform(source_P2: NDArray[np.floating], target_P2: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Least-squares rotation, uniform scale and shift from one point set to another (Umeyama 1991, eq. 40-43).
+    """Least-squares rotation, uniform scale and shift from one point set to another.
+
+    What Umeyama 1991 (eq. 40-43) finds by a singular value decomposition in any number of dimensions is in the plane
+    one complex number, rotation and scale in one: the regression of the target's points on the source's.
 
     Args:
         source_P2: points (P, 2), x and y in pixels.
@@ -41,13 +45,12 @@ def similarity_transform(source_P2: NDArray[np.floating], target_P2: NDArray[np.
     source, target = np.asarray(source_P2, np.float64), np.asarray(target_P2, np.float64)
     source_mean, target_mean = source.mean(0), target.mean(0)
     source_c, target_c = source - source_mean, target - target_mean
-    variance = float((source_c**2).sum() / len(source))
-    if variance < 1e-12:
+    spread = float(np.vdot(source_c, source_c))
+    if spread < _ALIKE * len(source):
         return np.column_stack([np.eye(2), target_mean - source_mean])
-    u, singular, vt = np.linalg.svd(target_c.T @ source_c / len(source))
-    sign = np.array([1.0, np.sign(np.linalg.det(u) * np.linalg.det(vt)) or 1.0])
-    rotation = u @ np.diag(sign) @ vt
-    scaled = rotation * float((singular * sign).sum() / variance)
+    (along_x, across_x), (across_y, along_y) = (source_c.T @ target_c).tolist()
+    real, imaginary = (along_x + along_y) / spread, (across_x - across_y) / spread
+    scaled = np.array([[real, -imaginary], [imaginary, real]])
     return np.column_stack([scaled, target_mean - scaled @ source_mean])
 
 

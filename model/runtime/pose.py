@@ -3,6 +3,7 @@
 Never looks at pixels and never judges: what is too far turned is for the caller to say.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,9 +48,7 @@ def pose_of(landmarks: NDArray[np.floating]) -> Pose:
         return Pose(0.0, 0.0, 0.0)
     camera_23 = (points - points.mean(0)).T @ _SOLVE_P3
     u, _, vt = np.linalg.svd(camera_23, full_matrices=False)
-    right, down = u @ vt
-    into = np.cross(right, down)
-    yaw = np.arcsin(np.clip(into[0], -1, 1))
-    pitch = -np.arctan2(into[1], into[2])
-    roll = np.arctan2(down[0], right[0])
-    return Pose(*(float(angle) for angle in np.degrees([yaw, pitch, roll])))
+    (x1, y1, z1), (x2, y2, z2) = (u @ vt).tolist()  # right and down; into the picture goes their cross product
+    into_x, into_y, into_z = y1 * z2 - z1 * y2, z1 * x2 - x1 * z2, x1 * y2 - y1 * x2
+    yaw = math.asin(min(max(into_x, -1.0), 1.0))
+    return Pose(math.degrees(yaw), math.degrees(-math.atan2(into_y, into_z)), math.degrees(math.atan2(x2, x1)))

@@ -78,10 +78,10 @@ async def watched(request: Request, work: Coroutine[Any, Any, T], deadline: floa
 
 def answered(request: Request, body: bytes, timings: Timings | None = None) -> Response:
     """An answer in JSON; its stages are counted."""
-    stage_seconds = parts_of(request).metrics.stage_seconds
+    counted = parts_of(request).metrics.stages
     stages = {} if timings is None else timings.stages()
     for stage, seconds in {**stages, "total": arrival_of(request).elapsed_seconds}.items():
-        stage_seconds.labels(stage).observe(seconds)
+        counted[stage].observe(seconds)
     return Response(body, media_type=JSON_TYPE)
 
 
