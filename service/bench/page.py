@@ -156,7 +156,7 @@ def _overload(overload: Overload) -> str:
     lines: list[tuple[str, list[str]]] = [
         ("Offered a second", [f"{row.offered_a_second:.1f}" for row in overload.rows]),
         ("Sent a second", [f"{row.sent_a_second:.1f}" for row in overload.rows]),
-        ("Throughput before and after, a second", [f"{row.peak_a_second:.1f}" for row in overload.rows]),
+        ("Throughput before and after, in the mean, a second", [f"{row.peak_a_second:.1f}" for row in overload.rows]),
         ("Accepted a second", [f"{row.accepted_a_second:.1f}" for row in overload.rows]),
         ("by the throughput", [f"{row.accepted_share:.3f}" for row in overload.rows]),
         ("by the throughput, an own CPU second", [f"{row.accepted_share_a_cpu_second:.3f}" for row in overload.rows]),
