@@ -31,7 +31,6 @@ from service.watchdog import REFUSAL, Watchdog
 _MAX_RETRY_SECONDS: Final = 60
 # What is predicted is a mean, and a request that is let in and misses its deadline has cost others theirs for nothing.
 _MARGIN: Final = 1.5
-_LONG: Final = 2  # times what keeps every lane busy
 _UNFINISHED: Final = (DeadlinePassed, Disconnected, QueueFull, Stalled, WouldMissDeadline)
 
 
@@ -68,7 +67,7 @@ class Admission:
         others_ready: Callable[[], bool] = lambda: True,
         full: int = 1,
     ) -> None:
-        self._pace, self._full_line = Pace(full), full
+        self._pace = Pace(full)
         self._others_ready = others_ready
         self._capacity, self._predicted_seconds, self._metrics = capacity, predicted_seconds, metrics
         self._watchdog = watchdog or Watchdog(None, 1, metrics)
@@ -97,11 +96,6 @@ class Admission:
     def in_flight(self) -> int:
         """Images admitted and not answered yet."""
         return self._in_flight
-
-    @property
-    def has_long_line(self) -> bool:
-        """Whether so much is in flight that no lane would run out of work if nothing came for some milliseconds."""
-        return self._in_flight >= _LONG * self._full_line
 
     def enter(self, state: State) -> None:
         """Goes on to another state; a service that is stopping or has failed never becomes ready again."""

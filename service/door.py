@@ -16,7 +16,6 @@ from service.admission import Admission
 from service.arrival import Arrival
 from service.errors import InvalidOption, ServiceError, Unauthorized
 from service.logs import log_event
-from service.lull import Lull
 from service.metrics import Metrics
 from service.problems import DISCONNECTED_STATUS, problem_response, unforeseen
 from service.refusals import Refusals
@@ -44,7 +43,7 @@ class Door:
     ) -> None:
         self._app, self._settings, self._metrics, self._admission = app, settings, metrics, admission
         self._work_paths = work_paths
-        self._refusals, self._lull = Refusals(metrics, settings.max_body_bytes), Lull()
+        self._refusals = Refusals(metrics, settings.max_body_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
@@ -56,8 +55,6 @@ class Door:
         if refused is not None:
             closes = self._admission.closes_connections
             await self._refusals.answer(scope, arrival, send, refused, closes=closes)
-            if self._admission.has_long_line:
-                self._lull.begin()
             return
         passage = _Passage(scope, arrival, send, self._settings, self._metrics, self._admission)
         try:
