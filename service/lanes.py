@@ -2,8 +2,9 @@
 
 One set of lanes runs every graph of a pack, detector and analyzers alike, so that lanes times intra-op threads (one)
 never exceed the cores. A lane that has done with one run takes the next from whoever has waited longest, without a word
-to the event loop: on a CPU the way there and back would leave a core idle after each run. Decoding has lanes of its
-own, or it would starve the queues. Never holds a queue of graphs: what waits for a lane waits in its `Batcher`.
+to the event loop: on a CPU the way there and back would leave a core idle after each run. A lane without work may lend
+its core to another's run, and begins none meanwhile. Decoding has lanes of its own, or it would starve the queues.
+Never holds a queue of graphs: what waits for a lane waits in its `Batcher`.
 """
 
 import math
