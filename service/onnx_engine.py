@@ -96,7 +96,8 @@ class OnnxEngine:
         blank = np.zeros((64, 64, 3), np.uint8)
         for num in range(1, MAX_DETECTION_BATCH + 1) if self._buckets else (1,):
             self.detect([blank] * num, 0.5)
-        self.detect([blank], 0.5, self.most_threads)
+        if self._spread is not None:
+            self.detect([blank], 0.5, SPREAD_THREADS)
         for index, part in enumerate(self._pack.analyzers):
             crops = known_crops(part.known_answer.seed, part.side_px, 3)
             # Alone and among others: a graph that has frozen the batch size answers only one of the two rightly.
