@@ -17,7 +17,7 @@ from model.runtime.labels import Task
 from model.runtime.part import KnownAnswer, PackFile, Part
 from model.runtime.quality_curve import QualityCurve
 from model.runtime.scales import ONE_SCALE, Scales, check_scales
-from model.runtime.twin_part import HalfPart, Twin, TwinPart, TwinPrecision
+from model.runtime.twin_part import HalfPart, TwinPart, TwinPrecision
 
 PACKS_DIR: Final = Path(__file__).resolve().parent.parent / "packs"  # packs that ship inside the distribution
 DEFAULT_PACK: Final = "nano"
@@ -82,9 +82,9 @@ class AnalyzerPart(PackFile):
         return next((name for name, twin in self.twins.items() if twin.file == self.file), "float32")
 
     @property
-    def twins(self) -> dict[TwinPrecision, Twin]:
+    def twins(self) -> dict[TwinPrecision, TwinPart | HalfPart]:
         """Its graphs in other precisions, as many as it has."""
-        found: dict[TwinPrecision, Twin | None] = {"int8": self.int8, "float16": self.float16}
+        found: dict[TwinPrecision, TwinPart | HalfPart | None] = {"int8": self.int8, "float16": self.float16}
         return {name: twin for name, twin in found.items() if twin is not None}
 
 

@@ -151,10 +151,8 @@ def _row(times: float, offered: float, around: Sequence[Throughput], flooded: _F
     inside = {key: told for key, histogram in flooded.inside.items() if (told := histogram.inside()) is not None}
     statuses = collections.Counter(str(arrival.status) for arrival in arrivals)
     # A machine wanders by more in a minute than a flood costs: the greater of two short measurements would be its luck.
-    peak, cores = (
-        statistics.fmean(values)
-        for values in ([each.requests_a_second for each in around], [each.cpu_cores for each in around])
-    )
+    peak = statistics.fmean(each.requests_a_second for each in around)
+    cores = statistics.fmean(each.cpu_cores for each in around)
     a_cpu_second = rate / max(flooded.service_cores, 0.01)
     return OverloadRow(
         times=times,

@@ -40,7 +40,7 @@ async def model(request: Request) -> Response:
         measured=list(pack.measured),
         device=parts.device,
         precision=pack.precision,
-        twins=[twin for part in pack.analyzers for twin in (part.int8, part.float16) if twin is not None],
+        twins=[twin for part in pack.analyzers for twin in part.twins.values()],
     )
     return Response(answer.model_dump_json(), media_type=JSON_TYPE)
 
