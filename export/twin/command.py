@@ -7,17 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from export.terminal import interruptible, one_line, require_name, say_made, typed_command
+from export.twin.tables import figures, wide_console
 
 if TYPE_CHECKING:
     from export.twin.making import Tried
     from export.twin.trials import Trial
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
-_WIDTH = 160  # where the output is no terminal, which has a width of its own
 
 
 @click.command()
@@ -79,13 +78,11 @@ def quantise(
         plan = Plan(data, method, limit, num_crops, rounds)
         order = TwinOrder(find_pack(pack), plan, out, keep_anyway, force, typed_command())
         outcome = make_twins(order, Stages())
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = _WIDTH
+    console = wide_console()
     for tried in outcome.tried:
         console.print(_candidates(tried))
         if tried.kept is not None:
-            console.print(_figures(tried.kept))
+            console.print(figures(tried.kept.candidate.name, "int8", tried.kept.compared))
     if outcome.folder is None:
         raise click.ClickException(
             "no twin was written: none is fast enough and close enough (--keep-anyway keeps one)"
@@ -120,14 +117,3 @@ def _cells(trial: "Trial", *, is_kept: bool) -> tuple[str, ...]:
         "" if loss is None else str(loss),
         f"kept; {verdict}" if is_kept else verdict,
     )
-
-
-def _figures(kept: "Trial") -> Table:
-    from export.twin.verdict import loss
-
-    title = f"{kept.candidate.name}: figures on validation rows"
-    table = Table("task", "metric", "set", "float32", "int8", "lost", "samples", title=title, title_justify="left")
-    for row in kept.compared:
-        cells = (row.task, row.metric, row.dataset, f"{row.float32:.4f}", f"{row.int8:.4f}")
-        table.add_row(*cells, str(loss(row)).split(",")[0], f"{row.num_samples:,}")
-    return table

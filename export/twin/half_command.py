@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from export.terminal import interruptible, one_line, require_name, say_made, typed_command
+from export.twin.tables import figures, wide_console
 
 if TYPE_CHECKING:
     from export.twin.halving import HalfOutcome, Judged
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
-_WIDTH = 160  # where the output is no terminal, which has a width of its own
 
 
 @click.command()
@@ -58,9 +57,7 @@ def halve(pack: str, data: Path | None, out: Path | None, keep_anyway: bool, lim
 
 
 def _show(outcome: "HalfOutcome", *, anyway: bool) -> None:
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = _WIDTH
+    console = wide_console()
     table = Table(
         "analyzer", "in float16", "MB", "answers moved, of what is allowed", "cosine", "largest loss", "verdict",
         title="float16 twins (mean and least cosine to float32 on validation rows)", title_justify="left",
@@ -70,7 +67,7 @@ def _show(outcome: "HalfOutcome", *, anyway: bool) -> None:
     console.print(table)
     for judged in outcome.judged:
         if judged.compared:
-            console.print(_figures(judged))
+            console.print(figures(judged.part.file, "float16", judged.compared))
 
 
 def _cells(judged: "Judged", *, anyway: bool) -> tuple[str, ...]:
@@ -88,14 +85,3 @@ def _cells(judged: "Judged", *, anyway: bool) -> tuple[str, ...]:
         "" if loss is None else str(loss),
         f"kept; {verdict}" if judged.is_kept(anyway=anyway) else verdict,
     )
-
-
-def _figures(judged: "Judged") -> Table:
-    from export.twin.verdict import loss
-
-    title = f"{judged.part.file}: figures on validation rows"
-    table = Table("task", "metric", "set", "float32", "float16", "lost", "samples", title=title, title_justify="left")
-    for row in judged.compared:
-        cells = (row.task, row.metric, row.dataset, f"{row.float32:.4f}", f"{row.float16:.4f}")
-        table.add_row(*cells, str(loss(row)).split(",")[0], f"{row.num_samples:,}")
-    return table
