@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.arrival import arrival_of
-from service.errors import Disconnected, ServiceError
+from service.errors import Disconnected, ServiceError, forget_frames
 from service.problems import problem_response, response_to_nobody
 
 Endpoint = Callable[[Request, Any], Awaitable[Response]]
@@ -69,8 +69,10 @@ class Direct:
             response = await route.endpoint(request, query)
         except ServiceError as error:
             response = problem_response(error, arrival_of(request).request_id)
-        except Disconnected:
+            forget_frames(error)
+        except Disconnected as error:
             response = response_to_nobody()
+            forget_frames(error)
         await response(scope, receive, send)
 
 

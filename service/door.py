@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.admission import Admission
 from service.arrival import Arrival
-from service.errors import InvalidOption, ServiceError, Unauthorized
+from service.errors import InvalidOption, ServiceError, Unauthorized, forget_frames
 from service.logs import log_event
 from service.metrics import Metrics
 from service.problems import DISCONNECTED_STATUS, problem_response, unforeseen
@@ -67,6 +67,7 @@ class Door:
                 await self._app(scope, arrival.next_message, passage.send)
         except Exception as error:
             log_event("request failed", level=logging.ERROR, error=error, request_id=arrival.request_id)
+            forget_frames(error)
             if not passage.started:
                 refusal = problem_response(unforeseen(), arrival.request_id)
                 await refusal(scope, arrival.next_message, passage.send)

@@ -19,7 +19,15 @@ from model.runtime.labels import Task
 from service.analysis import Face, ImageResult, Options, Timings, Upload
 from service.batcher import Answered, Batcher, Wish
 from service.crops import Picture
-from service.errors import BadRequest, Internal, ServiceError, TooLarge, UnreadableImage, UnsupportedImage
+from service.errors import (
+    BadRequest,
+    Internal,
+    ServiceError,
+    TooLarge,
+    UnreadableImage,
+    UnsupportedImage,
+    forget_frames,
+)
 from service.lanes import Lanes
 from service.logs import log_event
 from service.preparation import Cut, Cuts, Preparation, choose
@@ -197,6 +205,7 @@ class Job:
         self._tell(ImageResult(self._upload.name, *self._size, faces))
 
     def _fail(self, error: ServiceError) -> None:
+        forget_frames(error)
         of_this_image = isinstance(error, OF_ONE_IMAGE)
         self._tell(ImageResult(self._upload.name, error=error) if of_this_image else error)
 

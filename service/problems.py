@@ -23,6 +23,7 @@ from service.errors import (
     NotFound,
     ServiceError,
     UnknownOption,
+    forget_frames,
 )
 from service.names import nearest
 from service.schemas import QUERIES
@@ -85,6 +86,7 @@ def handle_problems(app: FastAPI) -> None:
 
 async def _service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)
+    forget_frames(error)
     return problem_response(error, arrival_of(request).request_id)
 
 
@@ -119,5 +121,6 @@ def _of_query(request: Request, error: RequestValidationError) -> ServiceError:
     return InvalidOption(f"Query parameter {name!r} {rule.format(**first.get('ctx', {}))}.")
 
 
-async def _disconnected(_request: Request, _error: Exception) -> Response:
+async def _disconnected(_request: Request, error: Exception) -> Response:
+    forget_frames(error)
     return response_to_nobody()
