@@ -9,6 +9,9 @@ CUDA graphs are asked for, a recording of its run, which is launched whole. onnx
 Without recordings each shape has an onnxruntime session of its own: on a GPU one session plans its convolutions for the
 shape that it met last, and plans them anew, for seconds in a deep graph, when another comes. TensorRT, where it is
 asked for, builds one engine for all shapes (`model.runtime.tensorrt`), so that they share a session.
+
+On the CPU all sessions of a process take what their runs need from one arena: of a pack's graphs few run at once, and
+each would hold the most that it ever needed.
 """
 
 import contextlib
@@ -36,9 +39,14 @@ _MAX_SHAPES: Final = 32  # whose buffers are kept; a further one runs without
 _GRAPH_OPTION: Final = "gpu_graph_id"
 _NO_GRAPH: Final = -1
 _RECORD_ASSIGNMENT: Final = "session.record_ep_graph_assignment_info"  # which provider runs which node
+_AS_REQUESTED: Final = 1  # how an arena grows: by what a run lacks, where onnxruntime's default doubles it
 
 ort.disable_telemetry_events()
 ort.set_default_logger_severity(3)
+ort.create_and_register_allocator(  # the arena; it holds nothing until a session that shares it runs
+    ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT),
+    ort.OrtArenaCfg({"arena_extend_strategy": _AS_REQUESTED}),
+)
 
 
 class SessionError(RuntimeError):
@@ -215,6 +223,7 @@ def open_session(
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spins else "0")
     if spins:
         options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.add_session_config_entry("session.use_env_allocators", str(int(device == "cpu")))
     if not dot_products():
         # A quantised graph's 16-bit sums would saturate and answer wrongly; slower kernels do not.
         options.add_session_config_entry("session.x64quantprecision", "1")

@@ -1,5 +1,7 @@
 """The door to onnxruntime: what is kept for shapes that come again answers as what is made anew each time."""
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 
 from model.runtime import session as door
 from model.runtime.session import Device, Session, SessionError, open_session, provider_options
+from tests.house import tree
 from tests.packs import SIDE_PX, analyzer_graph
 
 HAS_GPU = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
@@ -239,3 +242,37 @@ def test_a_gpu_records_a_graph_that_it_can(graph: bytes) -> None:
     recorded = open_session(graph, device="cuda", bound=True, graphs=True)
     recorded.run({"images": _crops(2)})
     assert (recorded.graphs, recorded.graphs_refusal) == (True, "")
+
+
+# A graph of one multiplication of 32 MB, opened twice; prints how many MB the process holds more after each one's runs.
+ARENA = """
+import re
+import numpy as np
+from onnx import TensorProto, helper
+from model.runtime.session import open_session
+
+def resident_mb():
+    with open("/proc/self/status") as status:
+        return int(re.search(r"VmRSS:\\s+(\\d+)", status.read())[1]) / 1000
+
+value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n"]) for name in "xy"]
+nodes = [helper.make_node("Mul", ["x", "x"], ["z"]), helper.make_node("ReduceSum", ["z"], ["y"])]
+graph = helper.make_graph(nodes, "square", value[:1], [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])])
+model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString()
+feeds = {"x": np.ones(8_000_000, np.float32)}
+sessions = [open_session(model) for _ in range(2)]
+for session in sessions:
+    before = resident_mb()
+    for _ in range(3):
+        session.run(feeds)
+    print(round(resident_mb() - before))
+"""
+
+
+def test_sessions_share_an_arena() -> None:
+    """What one graph's runs needed serves another's: the second holds nothing of its own."""
+    done = subprocess.run([sys.executable, "-c", ARENA], cwd=tree.PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    first, second = map(int, done.stdout.split())
+    assert first > 24, "the run needs 32 MB"
+    assert second < 8
