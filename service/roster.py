@@ -5,6 +5,7 @@ One writer a field: a worker writes its own state and its beat, the supervisor w
 """
 
 import ctypes
+import math
 import multiprocessing
 import os
 import time
@@ -15,7 +16,7 @@ from typing import Final
 SPAWN: Final[SpawnContext] = multiprocessing.get_context(
     "spawn"
 )  # a fork would take half of onnxruntime's threads along
-_FIELDS: Final = 2  # of a worker: state and beat
+_FIELDS: Final = 3  # of a worker: state, beat, open connections
 
 
 class WorkerState(IntEnum):
@@ -48,8 +49,17 @@ class Roster:
         self._fields[_FIELDS * number] = state
         self._fields[_FIELDS * number + 1] = time.monotonic()
 
+    def num_connections(self, number: int) -> int:
+        """Connections that a worker has open."""
+        return int(self._fields[_FIELDS * number + 2])
+
+    def tell_connections(self, number: int, num: int) -> None:
+        """A worker says how many connections it has open."""
+        self._fields[_FIELDS * number + 2] = num
+
     def clear(self, number: int) -> None:
         """Forgets a worker that has ended."""
+        self._fields[_FIELDS * number + 2] = 0.0
         self._fields[_FIELDS * number] = WorkerState.STARTING
         self._fields[_FIELDS * number + 1] = 0.0
 
@@ -87,6 +97,17 @@ class Membership:
     def beat(self, state: WorkerState) -> None:
         """Says that this worker's event loop runs, and how it is."""
         self._roster.beat(self.number, state)
+
+    def tell_connections(self, num: int) -> None:
+        """Says how many connections this worker has open."""
+        self._roster.tell_connections(self.number, num)
+
+    @property
+    def fewest_connections(self) -> float:
+        """The fewest that any other worker has open that takes work; infinite where none does."""
+        others = (number for number in range(self._roster.num) if number != self.number)
+        warm = (number for number in others if self._roster.state(number) is WorkerState.WARM)
+        return min((self._roster.num_connections(number) for number in warm), default=math.inf)
 
     @property
     def is_group_ready(self) -> bool:

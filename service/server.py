@@ -17,6 +17,7 @@ from typing import Final, cast
 import uvicorn
 from starlette.types import ASGIApp
 
+from service.acceptor import Acceptor, Connections
 from service.admission import State
 from service.errors import StartupError
 from service.heads import Connection, Heads
@@ -101,13 +102,27 @@ class Server(uvicorn.Server):
         self._running_loop: asyncio.AbstractEventLoop | None = None
         self._leaves_alone = False
         self._heads = Heads(parts.settings.head_seconds)
+        self._shared = None if member is None else Connections(member)
+        if self._shared is not None:
+            self.server_state.connections = self._shared
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Notes the loop, which a signal's handler cannot ask for."""
+        """Notes the loop, which a signal's handler cannot ask for; several workers take their shares themselves."""
         self._running_loop = asyncio.get_running_loop()
+        if self._shared is not None:
+            await super().startup([])
+            for listener in sockets or []:
+                # uvicorn closes its servers and waits for them, and no more.
+                acceptor = Acceptor(listener, self._shared, self._protocol)
+                self.servers.append(cast("asyncio.base_events.Server", acceptor))
+            return
         await super().startup(sockets)
         for listener in sockets or []:
             listener.listen(_BACKLOG)  # asyncio has set the length of the kernel's queue to what it takes at once
+
+    def _protocol(self) -> asyncio.Protocol:
+        make = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
+        return make(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     async def on_tick(self, counter: int) -> bool:
         """Announces readiness once; ends the main loop when told to stop, or when the start-up has failed."""

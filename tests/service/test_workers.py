@@ -3,12 +3,13 @@
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -261,3 +262,32 @@ def test_gpus_are_shared_out(tiny_pack: Path, tmp_path: Path) -> None:
 def test_back_off_grows_and_is_bounded() -> None:
     """The first restart is at once, then it takes 1, 2, 4 seconds and so on, never over 30."""
     assert [backoff_seconds(num) for num in (0, 1, 2, 3, 4, 9, 1000)] == [0, 0, 1, 2, 4, 30, 30]
+
+
+def test_lasting_connections_are_shared_out(tiny_pack: Path, tmp_path: Path) -> None:
+    """Callers that keep their connections, as a balancer does, are split among the workers, however few they are."""
+    with workers(tiny_pack, tmp_path / "log", MIEN_LOG_LEVEL="info") as service, ExitStack() as stack:
+        callers = [stack.enter_context(httpx.Client(base_url=service.url, timeout=WAIT_SECONDS)) for _ in range(12)]
+        for caller in callers:
+            assert caller.post("/analyze", content=GOOD, headers=IMAGE).status_code == 200
+
+        def told() -> list[object]:
+            return [event["worker"] for event in service.events("request") if event["route"] == "/analyze"]
+
+        wait_until(lambda: len(told()) == len(callers))
+        # A worker that has fewer may be late by more than the other waits for it, but not time and again.
+        assert min(Counter(told()).values()) >= 4
+        assert len(Counter(told())) == 2
+
+
+def test_connections_wait_where_descriptors_have_run_out(tiny_pack: Path, tmp_path: Path) -> None:
+    """Workers that can open no more connections say so, go on with those they have, and take more when some end."""
+    code = TWO_CORES + "; import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (96, 96))"
+    with process(tiny_pack, tmp_path / "log", code, MIEN_WORKERS="2") as service:
+        host, port = service.url.removeprefix("http://").split(":")
+        idle = [socket.create_connection((host, int(port)), WAIT_SECONDS) for _ in range(250)]
+        wait_until(lambda: bool(service.events("no connection can be taken")))
+        for connection in idle:
+            connection.close()
+        assert post(service.url) == 200
+        assert service.running.poll() is None
