@@ -28,6 +28,7 @@ from rich.table import Table
 from model.runtime.detection import Detections
 from model.runtime.pack import DEFAULT_PACK
 from service.app import serve
+from service.bench.requests import Request, make_requests
 from service.client import HOST, free_port, serving
 from service.cores import usable_cores
 from service.engine import Outputs
@@ -71,43 +72,56 @@ class RecordedEngine:
 @click.option("--workers", "num_workers", type=click.IntRange(min=2), default=2, show_default=True)
 @click.option("--rounds", "num_rounds", type=click.IntRange(min=3), default=7, show_default=True)
 @click.option(
-    "--images", "num_images", type=click.IntRange(min=8), default=64, show_default=True, help="In each round."
+    "--requests", "num_requests", type=click.IntRange(min=8), default=64, show_default=True, help="In each round."
 )
 @click.option("--callers", "num_callers", type=click.IntRange(1, 64), default=8, show_default=True)
+@click.option(
+    "--request", "name", default="six faces", show_default=True, help="What is asked, as `mien bench` names it."
+)
 @click.option("--processor-time", is_flag=True, help="What one process spends on an image, instead.")
-def main(pack: str, num_workers: int, num_rounds: int, num_images: int, num_callers: int, processor_time: bool) -> None:
+def main(
+    pack: str, num_workers: int, num_rounds: int, num_requests: int, num_callers: int, name: str, processor_time: bool
+) -> None:
     """Runs the bench."""
+    request = _request(pack, name)
     if processor_time:
-        _processor_time(pack, num_rounds, num_images, num_callers)
+        _processor_time(pack, request, num_rounds, num_requests, num_callers)
         return
-    data, each = six_faces(), max(num_images // num_callers, 1)
+    each = max(num_requests // num_callers, 1)
     seconds: dict[int, list[float]] = {1: [], num_workers: []}
     rates: dict[int, list[float]] = {1: [], num_workers: []}
     with contextlib.ExitStack() as stack:
         threads = stack.enter_context(ThreadPoolExecutor(num_callers))
         services = {num: stack.enter_context(serving(free_port(), pack, {"MIEN_WORKERS": str(num)})) for num in seconds}
         for service in services.values():
-            _load(threads, service.port, data, each, num_callers)
+            _load(threads, service.port, request, each, num_callers)
         for _ in track(range(num_rounds), "rounds"):
             for num, service in services.items():
                 began = time.perf_counter()
-                seconds[num] += _load(threads, service.port, data, each, num_callers)
+                seconds[num] += _load(threads, service.port, request, each, num_callers)
                 rates[num].append(each * num_callers / (time.perf_counter() - began))
-    _show(rates, seconds, num_callers)
+    _show(rates, seconds, num_callers, name)
 
 
-def _load(threads: ThreadPoolExecutor, port: int, data: bytes, each: int, num_callers: int) -> list[float]:
-    """Every caller POSTs the image over and over on a connection of its own; the seconds each answer took."""
-    answers = threads.map(lambda _: _ask(port, data, each), range(num_callers))
+def _request(pack: str, name: str) -> Request:
+    found = make_requests(six_faces(), open_engine(pack), [name])
+    if not found:
+        raise click.ClickException(f"no request is named {name!r}")
+    return found[0]
+
+
+def _load(threads: ThreadPoolExecutor, port: int, request: Request, each: int, num_callers: int) -> list[float]:
+    """Every caller POSTs the same over and over on a connection of its own; the seconds each answer took."""
+    answers = threads.map(lambda _: _ask(port, request, each), range(num_callers))
     return [second for part in answers for second in part]
 
 
-def _ask(port: int, data: bytes, num_images: int) -> list[float]:
+def _ask(port: int, request: Request, num: int) -> list[float]:
     seconds = []
     with contextlib.closing(http.client.HTTPConnection(HOST, port, timeout=120)) as connection:
-        for _ in range(num_images):
+        for _ in range(num):
             began = time.perf_counter()
-            connection.request("POST", "/analyze", data, {"content-type": "image/jpeg"})
+            connection.request("POST", request.path, request.body, {"content-type": request.content_type})
             answer = connection.getresponse()
             answer.read()
             if answer.status != http.HTTPStatus.OK:
@@ -116,11 +130,11 @@ def _ask(port: int, data: bytes, num_images: int) -> list[float]:
     return seconds
 
 
-def _show(rates: dict[int, list[float]], seconds: dict[int, list[float]], num_callers: int) -> None:
-    title = f"{usable_cores()} cores, {num_callers} callers, six faces an image"
+def _show(rates: dict[int, list[float]], seconds: dict[int, list[float]], num_callers: int, name: str) -> None:
+    title = f"{usable_cores()} cores, {num_callers} callers, {name}"
     table = Table("", "min", "median", "max", title=title)
     for num in rates:
-        _row(table, f"workers {num}, images a second", rates[num], 2)
+        _row(table, f"workers {num}, requests a second", rates[num], 2)
         _row(table, f"workers {num}, an answer, ms", [1000 * second for second in seconds[num]], 0)
     one, several = rates.values()
     _row(table, "several by one", [more / less for less, more in zip(one, several, strict=True)], 3)
@@ -141,21 +155,26 @@ def _serve_real(pack: str, port: int) -> None:
     serve(read_settings(None, pack=pack, port=port, log_level="error"))
 
 
-def _processor_time(pack: str, num_rounds: int, num_images: int, num_callers: int) -> None:
+def _processor_time(pack: str, request: Request, num_rounds: int, num_requests: int, num_callers: int) -> None:
     """Of processes of their own: the callers' time is not counted, and a machine that is shared moves it little."""
-    table = Table("processor time of one process", "min", "median", "max", title="six faces an image")
+    table = Table("processor time of one process", "min", "median", "max", title=request.name)
     for name, target in (("with graphs", _serve_real), ("with free graphs", _serve_recorded)):
-        whole, loop = _spent_per_image(target, pack, num_rounds, num_images, num_callers)
-        _row(table, f"{name}, all threads, ms an image", whole, 2)
-        _row(table, f"{name}, the event loop's thread, ms an image", loop, 2)
+        whole, loop = _spent(target, pack, request, num_rounds, num_requests, num_callers)
+        _row(table, f"{name}, all threads, ms a request", whole, 2)
+        _row(table, f"{name}, the event loop's thread, ms a request", loop, 2)
     Console().print(table)
 
 
-def _spent_per_image(
-    target: Callable[[str, int], None], pack: str, num_rounds: int, num_images: int, num_callers: int
+def _spent(
+    target: Callable[[str, int], None],
+    pack: str,
+    request: Request,
+    num_rounds: int,
+    num_requests: int,
+    num_callers: int,
 ) -> tuple[list[float], list[float]]:
     """Milliseconds of each round, of a whole process and of its main thread."""
-    data, each, port = six_faces(), max(num_images // num_callers, 1), free_port()
+    each, port = max(num_requests // num_callers, 1), free_port()
     process = multiprocessing.get_context("spawn").Process(target=target, args=(pack, port), daemon=True)
     process.start()
     whole: list[float] = []
@@ -163,10 +182,10 @@ def _spent_per_image(
     try:
         _wait_until_ready(port)
         with ThreadPoolExecutor(num_callers) as threads:
-            _load(threads, port, data, each, num_callers)
+            _load(threads, port, request, each, num_callers)
             for _ in track(range(num_rounds), "rounds"):
                 before = _cpu_seconds(process.pid)
-                _load(threads, port, data, each, num_callers)
+                _load(threads, port, request, each, num_callers)
                 spent = [after - begun for after, begun in zip(_cpu_seconds(process.pid), before, strict=True)]
                 for values, second in zip((whole, loop), spent, strict=True):
                     values.append(1000 * second / (each * num_callers))
@@ -193,10 +212,10 @@ def _wait_until_ready(port: int) -> None:
 def _cpu_seconds(pid: int | None) -> tuple[float, float]:
     """Processor time of a process and of its main thread, which runs the event loop (Linux)."""
     process = Path("/proc") / str(pid)
-    return _spent(process / "stat"), _spent(process / "task" / str(pid) / "stat")
+    return _read(process / "stat"), _read(process / "task" / str(pid) / "stat")
 
 
-def _spent(stat: Path) -> float:
+def _read(stat: Path) -> float:
     fields = stat.read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
 

@@ -86,7 +86,7 @@ class ImageResult:
 
 @dataclass(slots=True)
 class Timings:
-    """Seconds an image, or a request, spent in each stage; `queue` is the wait for a run, of detector and analyzers."""
+    """Seconds an image, or a request, spent in each stage; `queue` is the wait for lanes: to decode, and for runs."""
 
     decode: float = 0.0
     detect: float = 0.0

@@ -6,6 +6,7 @@ not before. Never waits for anything, and never knows who asked.
 """
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -111,8 +112,17 @@ class Job:
             self._fail(self._upload.error)
             return
         opening = self._open_aligned if self._options.aligned else self._open
-        lanes = self._stages.lanes if _is_quick(self._upload.data) else None
-        (lanes or self._stages.decode_lanes).submit(partial(self._step, opening), self._is_wanted)
+        self._submit(self._stages.lanes if _is_quick(self._upload.data) else None, opening)
+
+    def _submit(self, lanes: Lanes | None, step: Callable[[], None]) -> None:
+        """Takes a step when a lane is free, of the decode lanes if of no others; the wait for it counts."""
+        since = time.monotonic()
+
+        def begin() -> None:
+            self._timings.queue += time.monotonic() - since
+            step()
+
+        (lanes or self._stages.decode_lanes).submit(partial(self._step, begin), self._is_wanted)
 
     def _step(self, step: Callable[..., None], *args: object) -> None:
         """One step of the way; whatever it raises ends the job."""
@@ -144,7 +154,8 @@ class Job:
     def _seen(self, picture: Picture, min_score: float, answered: Answered[Detections] | ServiceError) -> None:
         if isinstance(answered, ServiceError):
             raise answered
-        self._timings.detect, self._timings.queue = answered.run_seconds, answered.queue_seconds
+        self._timings.detect = answered.run_seconds
+        self._timings.queue += answered.queue_seconds
         found = choose(answered.value, picture, self._options, min_score)
         if not found:
             self._end()
@@ -161,7 +172,7 @@ class Job:
 
     def _later(self, cut: Callable[[], Cuts]) -> None:
         """Cuts in the decode lanes."""
-        self._stages.decode_lanes.submit(partial(self._step, lambda: self._ask(cut())), self._is_wanted)
+        self._submit(None, lambda: self._ask(cut()))
 
     def _ask(self, made: Cuts) -> None:
         """Queues every crop with its analyzer."""

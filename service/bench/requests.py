@@ -37,10 +37,19 @@ class Request:
     num_images: int
     num_faces: int
 
+    @property
+    def path(self) -> str:
+        """Mien's route, with its query."""
+        return _PATHS[self.work]
+
+    @property
+    def content_type(self) -> str:
+        """Its body's, as mien's route takes it."""
+        return "application/json" if self.work is Work.VERIFY else "image/jpeg"
+
     def to_service(self, headers: Mapping[str, str] | None = None) -> bytes:
         """Its bytes on the wire to mien."""
-        kind = "application/json" if self.work is Work.VERIFY else "image/jpeg"
-        return post(_PATHS[self.work], self.body, {"content-type": kind, **(headers or {})})
+        return post(self.path, self.body, {"content-type": self.content_type, **(headers or {})})
 
     def to_rival(self) -> bytes:
         """Its bytes on the wire to a rival, which has one route and learns the work from the body's first byte."""

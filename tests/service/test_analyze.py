@@ -17,6 +17,7 @@ from model.runtime.labels import ATTRIBUTES, EXPRESSIONS, RACES
 from service.onnx_engine import open_engine
 from service.schemas import AnalyzeAnswer
 from tests.packs import SIDE_PX, Square, build_pack, encode, paint, photo
+from tests.service.pictures import opened, saved
 from tests.service.serving import Served, gated, serving, settings_for, wait_until
 
 BIG = Square(64, 48, 64, (250, 250, 100))
@@ -232,6 +233,23 @@ def test_wait_for_the_analyzer_is_told(tiny_pack: Path) -> None:
         engine.wait_for_run()
         second = callers.submit(ask)
         wait_until(lambda: served.metric("mien_queue_length", model="analyzer-0") == 1)
+        stood_since = time.monotonic()
+        wait_until(lambda: time.monotonic() - stood_since > 0.05)
+        engine.gate.set()
+        assert first.result().status_code == 200
+        assert second.result().json()["timings_ms"]["queue"] >= 50
+
+
+def test_wait_to_be_decoded_is_told(tiny_pack: Path) -> None:
+    """`timings_ms.queue` holds the wait for the lane that decodes a JPEG, too: under load that is most of it."""
+    engine = gated(tiny_pack)
+    jpeg = saved(opened(THREE), "JPEG")
+    with serving(settings_for(tiny_pack, lanes=1), engine) as served, ThreadPoolExecutor(2) as callers:
+        ask = partial(served.client.post, "/analyze?aligned=true", content=jpeg, headers={"content-type": "image/jpeg"})
+        first = callers.submit(ask)
+        engine.wait_for_run()
+        second = callers.submit(ask)
+        wait_until(lambda: served.parts.admission.in_flight == 2)
         stood_since = time.monotonic()
         wait_until(lambda: time.monotonic() - stood_since > 0.05)
         engine.gate.set()
