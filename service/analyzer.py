@@ -21,7 +21,7 @@ from service.batcher import Batcher
 from service.engine import MAX_DETECTION_BATCH, Engine
 from service.errors import Internal, ServiceError
 from service.job import Job, Row, Sought, Stages
-from service.lanes import Lanes
+from service.lanes import Lanes, Neighbours
 from service.logs import log_event
 from service.metrics import Metrics
 from service.preparation import Preparation
@@ -47,14 +47,23 @@ class Analyzer:
         settings: what the operator chose.
         metrics: where to count.
         is_watched: whether runs that outlast `watchdog_seconds` are given up on.
+        neighbours: other processes that share the cores.
     """
 
-    def __init__(self, engine: Engine, settings: Settings, metrics: Metrics, *, is_watched: bool = True) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        settings: Settings,
+        metrics: Metrics,
+        *,
+        is_watched: bool = True,
+        neighbours: Neighbours | None = None,
+    ) -> None:
         self._engine, self._settings, self._metrics = engine, settings, metrics
         gpu = settings.device == "cuda"
         # Where lanes fill the cores, the event loop would wait behind them with every probe and every refusal; the one
         # that drives a GPU leaves its core to others anyhow, and must not keep the GPU waiting.
-        self._lanes = Lanes(settings.num_lanes, "model", yields=not gpu)
+        self._lanes = Lanes(settings.num_lanes, "model", yields=not gpu, neighbours=None if gpu else neighbours)
         self._decode_lanes = Lanes(
             settings.num_decode_lanes,
             "decode",

@@ -90,9 +90,9 @@ def create_app(
     Raises:
         StartupError: one line, if the pack or the device is not what it should be.
     """
-    engine = engine or _open(settings)
+    engine = engine or _open(settings, settings.num_lanes if member is None else member.num_cores)
     metrics = Metrics()
-    analyzer = Analyzer(engine, settings, metrics)
+    analyzer = Analyzer(engine, settings, metrics, neighbours=member)
     admission = Admission(
         settings.max_in_flight,
         analyzer.predicted_seconds,
@@ -174,11 +174,12 @@ def open_analyzer(settings: Settings, engine: Engine | None = None) -> BlockingA
     Raises:
         StartupError: one line, if the pack or the device is not what it should be.
     """
-    analyzer = Analyzer(engine or _open(settings), settings, Metrics(), is_watched=False)  # a person watches it
+    engine = engine or _open(settings, settings.num_lanes)
+    analyzer = Analyzer(engine, settings, Metrics(), is_watched=False)  # a person watches it
     return BlockingAnalyzer(analyzer, settings)
 
 
-def _open(settings: Settings) -> Engine:
+def _open(settings: Settings, num_cores: int) -> Engine:
     return open_engine(
         settings.pack,
         settings.device,
@@ -188,7 +189,7 @@ def _open(settings: Settings) -> Engine:
         settings.cuda_graphs,
         settings.tensorrt,
         settings.tensorrt_cache,
-        spreads=settings.num_lanes > 1,
+        spreads=num_cores > 1,
     )
 
 

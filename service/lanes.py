@@ -3,7 +3,9 @@
 One set of lanes runs every graph of a pack, detector and analyzers alike, so that lanes times intra-op threads (one)
 never exceed the cores. A lane that has done with one run takes the next from whoever has waited longest, without a word
 to the event loop: on a CPU the way there and back would leave a core idle after each run. A lane without work may lend
-its core to another's run, and begins none meanwhile. Decoding has lanes of its own, or it would starve the queues.
+its core to another's run, and begins none meanwhile. Where several processes share the cores, each may use what the
+others do not; what one begins on its own share waits for nobody, so for the length of a run there may be one run more.
+Decoding has lanes of its own, or it would starve the queues.
 Never holds a queue of graphs: what waits for a lane waits in its `Batcher`.
 """
 
@@ -25,6 +27,7 @@ T = TypeVar("T")
 Run = Callable[[], object]  # what it gives is nobody's
 _NICER, _NICEST = 4, 19
 _ALWAYS: Final = 0.0
+_LOOK_SECONDS: Final = 0.002  # between two looks at what neighbours use: they tell nobody
 
 
 class Source(Protocol):
@@ -49,20 +52,44 @@ class Source(Protocol):
         """
 
 
+class Neighbours(Protocol):
+    """Lanes of other processes, with which these share their cores."""
+
+    @property
+    def num_cores(self) -> int:
+        """Cores of all together."""
+
+    @property
+    def num_running(self) -> int:
+        """Cores that the others use now."""
+
+    def tell_running(self, num: int) -> None:
+        """Says how many these lanes use."""
+
+
 class Lanes:
-    """A fixed number of threads, started with the first work.
+    """Threads, started with the first work.
 
     Args:
-        num: threads.
+        num: how many may run at any time: these lanes' own share of the cores.
         name: theirs.
         dropped: called for each call that was not wanted any more before it began.
         yields: whether they let the other threads of the process go first, where they want the same core.
+        neighbours: who else shares the cores. Up to as many lanes again then run on what the others do not use.
     """
 
     def __init__(
-        self, num: int, name: str, dropped: Callable[[], None] = lambda: None, *, yields: bool = False
+        self,
+        num: int,
+        name: str,
+        dropped: Callable[[], None] = lambda: None,
+        *,
+        yields: bool = False,
+        neighbours: Neighbours | None = None,
     ) -> None:
-        self.num, self._name, self._yields = num, name, yields
+        self.num, self._name, self._yields, self._neighbours = num, name, yields, neighbours
+        self._num_threads = num if neighbours is None else min(2 * num, neighbours.num_cores)
+        self._is_looking = False  # whether a lane looks again and again if the others have left a core
         self.changed = threading.Condition(threading.Lock())
         self._calls = _Calls(dropped)
         self._sources: list[Source] = [self._calls]
@@ -93,7 +120,7 @@ class Lanes:
             self._ending.add(lane)
             num -= 1
         if not self._threads:
-            names = (f"mien-{self._name}_{number}" for number in range(self.num))
+            names = (f"mien-{self._name}_{number}" for number in range(self._num_threads))
             # Daemons: a run that hangs in a library must not hold up the interpreter's end.
             self._threads = [threading.Thread(target=self._work, name=name, daemon=True) for name in names]
             for thread in self._threads:
@@ -109,10 +136,11 @@ class Lanes:
         Returns:
             Whether there is such a lane.
         """
-        is_free = self._num_running + self._num_lent + 1 < self.num
+        is_free = self._num_running + self._num_lent + 1 < self._num_allowed
         if not is_free or time.monotonic() - self._crowded_at < idle_seconds:
             return False
         self._num_lent += 1
+        self._tell()
         return True
 
     def run_is_over(self) -> None:
@@ -125,6 +153,7 @@ class Lanes:
     def take_back(self) -> None:
         """Ends what `lend` began. Under the lock."""
         self._num_lent -= 1
+        self._tell()
         self.changed.notify()
 
     def submit(self, call: Run, is_wanted: Callable[[], bool] = lambda: True) -> None:
@@ -168,6 +197,7 @@ class Lanes:
                 with self.changed:
                     self._note_crowd()
                     self._num_busy -= 1
+                    self._tell()
                     self._ending.discard(threading.get_ident())
                     self._telling.discard(threading.get_ident())
 
@@ -175,9 +205,10 @@ class Lanes:
         """Waits for the next run; None once the lanes are closed."""
         with self.changed:
             while not self._is_closed:
-                if self._num_busy + self._num_lent >= self.num:
+                num_allowed = self._num_allowed
+                if self._num_busy + self._num_lent >= num_allowed:
                     self._note_crowd()
-                    self.changed.wait()
+                    self._wait_for_core()
                     continue
                 now = time.monotonic()
                 waiting = [source for source in self._sources if source.since is not None]
@@ -186,13 +217,38 @@ class Lanes:
                     self.changed.wait(min((source.due - now for source in waiting), default=None))
                     continue
                 source = min(ready, key=_oldest)
-                run = source.take(self.num - self._num_busy - self._num_lent + len(self._ending) - 1)
+                run = source.take(num_allowed - self._num_busy - self._num_lent + len(self._ending) - 1)
                 if source.since is not None:
                     self.changed.notify()
                 if run is not None:
                     self._num_busy += 1
+                    self._tell()
                     return run
         return None
+
+    @property
+    def _num_allowed(self) -> int:
+        """Lanes that may run now."""
+        if self._neighbours is None:
+            return self.num
+        return min(self._num_threads, max(self.num, self._neighbours.num_cores - self._neighbours.num_running))
+
+    @property
+    def _has_work(self) -> bool:
+        return any(source.since is not None for source in self._sources)
+
+    def _wait_for_core(self) -> None:
+        """Waits until one of these lanes ends its run or, where work waits, the neighbours may have left a core."""
+        if self._num_busy + self._num_lent >= self._num_threads or not self._has_work or self._is_looking:
+            self.changed.wait()
+            return
+        self._is_looking = True
+        self.changed.wait(_LOOK_SECONDS)
+        self._is_looking = False
+
+    def _tell(self) -> None:
+        if self._neighbours is not None:
+            self._neighbours.tell_running(self._num_busy + self._num_lent)
 
     @property
     def _num_running(self) -> int:
@@ -200,7 +256,7 @@ class Lanes:
 
     def _note_crowd(self) -> None:
         """Notes that every core is taken, if by lanes or since work waits for the one that is lent."""
-        if self._num_running >= self.num or (self._num_lent and any(each.since is not None for each in self._sources)):
+        if self._num_running >= self._num_allowed or (self._num_lent and self._has_work):
             self._crowded_at = time.monotonic()
 
 

@@ -9,6 +9,7 @@ import math
 import multiprocessing
 import os
 import time
+from collections.abc import Iterator
 from enum import IntEnum
 from multiprocessing.context import SpawnContext
 from typing import Final
@@ -16,7 +17,7 @@ from typing import Final
 SPAWN: Final[SpawnContext] = multiprocessing.get_context(
     "spawn"
 )  # a fork would take half of onnxruntime's threads along
-_FIELDS: Final = 3  # of a worker: state, beat, open connections
+_FIELDS: Final = 4  # of a worker: state, beat, open connections, cores in use
 
 
 class WorkerState(IntEnum):
@@ -28,10 +29,10 @@ class WorkerState(IntEnum):
 
 
 class Roster:
-    """The states of `num` workers. Passed to each when it is started."""
+    """The states of `num` workers, which have so many cores together. Passed to each when it is started."""
 
-    def __init__(self, num: int) -> None:
-        self.num = num
+    def __init__(self, num: int, num_cores: int) -> None:
+        self.num, self.num_cores = num, num_cores
         self.supervisor_pid = os.getpid()
         self._fields = SPAWN.RawArray(ctypes.c_double, _FIELDS * num + 2)
 
@@ -57,8 +58,17 @@ class Roster:
         """A worker says how many connections it has open."""
         self._fields[_FIELDS * number + 2] = num
 
+    def num_running(self, number: int) -> int:
+        """Cores that a worker uses."""
+        return int(self._fields[_FIELDS * number + 3])
+
+    def tell_running(self, number: int, num: int) -> None:
+        """A worker says how many cores it uses."""
+        self._fields[_FIELDS * number + 3] = num
+
     def clear(self, number: int) -> None:
         """Forgets a worker that has ended."""
+        self._fields[_FIELDS * number + 3] = 0.0
         self._fields[_FIELDS * number + 2] = 0.0
         self._fields[_FIELDS * number] = WorkerState.STARTING
         self._fields[_FIELDS * number + 1] = 0.0
@@ -105,9 +115,26 @@ class Membership:
     @property
     def fewest_connections(self) -> float:
         """The fewest that any other worker has open that takes work; infinite where none does."""
-        others = (number for number in range(self._roster.num) if number != self.number)
-        warm = (number for number in others if self._roster.state(number) is WorkerState.WARM)
+        warm = (number for number in self._others if self._roster.state(number) is WorkerState.WARM)
         return min((self._roster.num_connections(number) for number in warm), default=math.inf)
+
+    @property
+    def num_cores(self) -> int:
+        """As `lanes.Neighbours` has it."""
+        return self._roster.num_cores
+
+    @property
+    def num_running(self) -> int:
+        """As `lanes.Neighbours` has it."""
+        return sum(self._roster.num_running(number) for number in self._others)
+
+    def tell_running(self, num: int) -> None:
+        """As `lanes.Neighbours` has it."""
+        self._roster.tell_running(self.number, num)
+
+    @property
+    def _others(self) -> Iterator[int]:
+        return (number for number in range(self._roster.num) if number != self.number)
 
     @property
     def is_group_ready(self) -> bool:

@@ -79,7 +79,7 @@ class Supervisor:
         self._settings, self._listener, self._metrics_dir = settings, listener, metrics_dir
         self._announce = announce
         self._shares, self._gpus = shares(settings), gpu_shares(settings)
-        self._roster = Roster(settings.workers)
+        self._roster = Roster(settings.workers, sum(share.num_lanes for share in self._shares))
         self._restarts = Metrics().worker_restarts
         self._places = [_Place(number) for number in range(settings.workers)]
         self._num_told = 0

@@ -200,7 +200,7 @@ def test_no_room_for_metrics_is_one_line() -> None:
 
 def test_not_ready_until_all_are_warm(tiny_pack: Path) -> None:
     """A warm worker answers work, and /readyz says 503 until every worker is warm."""
-    roster = Roster(2)
+    roster = Roster(2, 2)
     app = create_app(settings_for(tiny_pack), member=Membership(roster, 0), is_late=True)
 
     async def main() -> None:
@@ -220,7 +220,7 @@ def test_not_ready_until_all_are_warm(tiny_pack: Path) -> None:
 
 def test_roster_tells_states_and_silence() -> None:
     """All are warm only when each is; a worker that never beat is not silent; one that ended is forgotten."""
-    roster = Roster(2)
+    roster = Roster(2, 2)
     assert (roster.silent_seconds(0), roster.all_warm, roster.is_ready) == (0, False, False)
     all_warm = []
     for number in range(2):
