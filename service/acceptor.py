@@ -6,7 +6,6 @@ has more connections than another leaves a new one to the others for a moment. N
 """
 
 import asyncio
-import contextlib
 import errno
 import socket
 from collections.abc import Callable
@@ -116,9 +115,10 @@ class Acceptor:
 
     async def _open(self, connection: socket.socket) -> None:
         try:
-            with contextlib.suppress(OSError):  # it has ended already
-                connection.setblocking(False)
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                await self._loop.connect_accepted_socket(self._make_protocol, connection)
+            connection.setblocking(False)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await self._loop.connect_accepted_socket(self._make_protocol, connection)
+        except OSError:  # it has ended already
+            connection.close()
         finally:
             self._connections.expect(-1)
