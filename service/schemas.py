@@ -206,7 +206,10 @@ class ImageAnswer(_Rim):
 
 
 class TimingsAnswer(_Rim):
-    """Milliseconds, of each stage the longest that any image took; `total` counts from the headers."""
+    """Milliseconds, of each stage the longest that any image took; `total` counts from the headers.
+
+    `queue` is the wait for a free lane: to decode or cut, and for runs of the detector and the analyzers.
+    """
 
     decode: float
     detect: float
