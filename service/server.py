@@ -120,6 +120,14 @@ class Server(uvicorn.Server):
         for listener in sockets or []:
             listener.listen(_BACKLOG)  # asyncio has set the length of the kernel's queue to what it takes at once
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Ends every connection, those too that an acceptor has only just taken, and with them the app."""
+        if self._shared is not None:
+            for acceptor in self.servers:
+                acceptor.close()
+                await acceptor.wait_closed()
+        await super().shutdown(sockets)
+
     def _protocol(self) -> asyncio.Protocol:
         make = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
         return make(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
