@@ -1,7 +1,7 @@
 """Several workers against one: what the same callers get of the same cores, and what a process does beside its graphs.
 
 Two services run at once and take turns, so that whatever else the machine does befalls both; the median of the rounds'
-ratios counts. `--processor-time` asks another question: what an image costs one process, with its graphs and with ones
+ratios counts. `--processor-time` asks another question: what a request costs one process, with its graphs and with ones
 that answer at once, out of memory. What is left then is what one process can do on a few cores at most, however many
 there are: its Python runs one thread at a time. Never compares with figures of another machine or another time.
 """
@@ -78,7 +78,7 @@ class RecordedEngine:
 @click.option(
     "--request", "name", default="six faces", show_default=True, help="What is asked, as `mien bench` names it."
 )
-@click.option("--processor-time", is_flag=True, help="What one process spends on an image, instead.")
+@click.option("--processor-time", is_flag=True, help="What one process spends on a request, instead.")
 def main(
     pack: str, num_workers: int, num_rounds: int, num_requests: int, num_callers: int, name: str, processor_time: bool
 ) -> None:

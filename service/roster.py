@@ -1,7 +1,7 @@
 """The roster: what the processes of one service know of each other, in memory that they share.
 
-One writer a field: a worker writes its own state and its beat, the supervisor writes what holds for all. Beats are on
-`time.monotonic`'s clock, which all processes of a machine share. Never holds anything of a request.
+One writer a field: a worker writes of itself, the supervisor what holds for all, and of a worker that has ended.
+Beats are on `time.monotonic`'s clock, which all processes of a machine share. Never holds anything of a request.
 """
 
 import ctypes
@@ -68,10 +68,9 @@ class Roster:
 
     def clear(self, number: int) -> None:
         """Forgets a worker that has ended."""
-        self._fields[_FIELDS * number + 3] = 0.0
-        self._fields[_FIELDS * number + 2] = 0.0
         self._fields[_FIELDS * number] = WorkerState.STARTING
-        self._fields[_FIELDS * number + 1] = 0.0
+        for field in range(1, _FIELDS):
+            self._fields[_FIELDS * number + field] = 0.0
 
     @property
     def all_warm(self) -> bool:

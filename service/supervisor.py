@@ -1,8 +1,8 @@
 """The supervisor: several workers behind one port, restarted when they end, stopped together.
 
-It binds the port once and hands the listening socket to every worker: with one queue of connections for all, whoever is
-free takes the next, and what nobody has taken is not lost with a worker (with `SO_REUSEPORT` each worker has a queue of
-its own, which dies with it). Never answers a request, and never opens a pack.
+It binds the port once and hands the listening socket to every worker: with one queue of connections for all, the
+workers share them out (`service.acceptor`), and what nobody has taken is not lost with a worker (with `SO_REUSEPORT`
+each worker has a queue of its own, which dies with it). Never answers a request, and never opens a pack.
 """
 
 import contextlib
