@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, ParamSpec, Protocol, TypeVar
 
+from service.condition import LifoCondition
 from service.logs import log_event
 from service.reply import Reply
 
@@ -90,11 +91,12 @@ class Lanes:
         self.num, self._name, self._yields, self._neighbours = num, name, yields, neighbours
         self._num_threads = num if neighbours is None else min(2 * num, neighbours.num_cores)
         self._is_looking = False  # whether a lane looks again and again if the others have left a core
-        self.changed = threading.Condition(threading.Lock())
+        self.changed = LifoCondition()  # a lane that has only just run is the one that is warm
         self._calls = _Calls(dropped)
         self._sources: list[Source] = [self._calls]
         self._threads: list[threading.Thread] = []
         self._num_busy = self._num_lent = 0
+        self._num_passed = 0  # runs that went before the call that waits
         self._crowded_at = -math.inf  # when a run last had to do without another lane's core
         self._telling: set[int] = set()  # lanes whose run is over, all but telling what came of it
         self._ending: set[int] = set()  # lanes that have queued work, and will be free for it at once
@@ -216,7 +218,7 @@ class Lanes:
                 if not ready:
                     self.changed.wait(min((source.due - now for source in waiting), default=None))
                     continue
-                source = min(ready, key=_oldest)
+                source = self._first(ready)
                 run = source.take(num_allowed - self._num_busy - self._num_lent + len(self._ending) - 1)
                 if source.since is not None:
                     self.changed.notify()
@@ -225,6 +227,18 @@ class Lanes:
                     self._tell()
                     return run
         return None
+
+    def _first(self, ready: list[Source]) -> Source:
+        """What has waited longest. But for a few calls: what was begun goes before them, though not again and again.
+
+        Where fewer calls wait than there are lanes, to begin another image keeps no core busy that would not be
+        anyhow, and an image that is finished lets its caller send the next.
+        """
+        begun = [source for source in ready if source is not self._calls]
+        may_pass = len(self._calls) < self.num and self._num_passed < self.num
+        first = min(begun if begun and may_pass else ready, key=_oldest)
+        self._num_passed = 0 if first is self._calls or not self._calls else self._num_passed + 1
+        return first
 
     @property
     def _num_allowed(self) -> int:

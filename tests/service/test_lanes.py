@@ -1,6 +1,7 @@
-"""Lanes: which threads let others go first."""
+"""Lanes: which threads let others go first, and whose work is taken next."""
 
 import asyncio
+import math
 import os
 import sys
 import threading
@@ -15,6 +16,7 @@ from service.errors import ServiceError
 from service.lanes import Lanes
 from service.metrics import Metrics
 from tests.service.asking import ask
+from tests.service.serving import wait_until
 
 WAIT_SECONDS = 30
 
@@ -69,6 +71,65 @@ def test_whoever_has_waited_longest_goes_first() -> None:
     assert done.wait(WAIT_SECONDS)
     lanes.close()
     assert ran == [1.0, 2.0, 3.0]
+
+
+class Noting:
+    """Work of which there is as much as it is told, always younger than any call, that notes each run."""
+
+    def __init__(self, num: int, ran: list[str]) -> None:
+        self.num, self.due, self._ran = num, 0.0, ran
+
+    @property
+    def since(self) -> float | None:
+        return math.inf if self.num else None
+
+    def take(self, num_idle: int) -> Callable[[], None]:
+        assert num_idle == 0
+        self.num -= 1
+        return lambda: self._ran.append("begun")
+
+
+@pytest.mark.parametrize(
+    ("num_calls", "order"),
+    [(1, ["begun"] * 2 + ["call"] + ["begun"] * 3), (2, ["call"] + ["begun"] * 2 + ["call"] + ["begun"] * 3)],
+)
+def test_what_was_begun_goes_before_few_calls(num_calls: int, order: list[str]) -> None:
+    """Of two lanes' fewer calls than lanes wait for what was begun after them, once a lane, and not again and again."""
+    ran, gates, done = list[str](), [threading.Event() for _ in range(2)], threading.Event()
+    entered = threading.Semaphore(0)
+
+    def hold(gate: threading.Event) -> None:
+        entered.release()
+        assert gate.wait(WAIT_SECONDS)
+
+    lanes, work = Lanes(2, "test"), Noting(5, ran)
+    for gate in gates:
+        lanes.submit(partial(hold, gate))
+        assert entered.acquire(timeout=WAIT_SECONDS)
+    lanes.add(work)
+    for _ in range(num_calls):
+        lanes.submit(lambda: ran.append("call"))
+    gates[0].set()  # one lane does it all: the order is its own
+    wait_until(lambda: len(ran) == num_calls + 5)
+    gates[1].set()
+    lanes.submit(done.set)
+    assert done.wait(WAIT_SECONDS)
+    lanes.close()
+    assert ran == order
+
+
+def test_lane_that_has_just_run_runs_again() -> None:
+    """Calls that come one by one are all run by one of several lanes, the one that is warm."""
+    lanes, threads = Lanes(3, "test"), list[int]()
+
+    async def check() -> None:
+        for _ in range(20):
+            threads.append(await lanes.run(threading.get_ident))
+            wait_until(lambda: lanes.changed.num_waiting == 3)
+        lanes.close()
+
+    asyncio.run(check())
+    assert len(set(threads[1:])) == 1
 
 
 def test_lane_outlives_whatever_its_run_raises() -> None:
