@@ -6,6 +6,7 @@ nothing of HTTP: a command line uses it through `service.app.open_analyzer`. Nev
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, ParamSpec, TypeVar
@@ -48,6 +49,9 @@ class Analyzer:
         metrics: where to count.
         is_watched: whether runs that outlast `watchdog_seconds` are given up on.
         neighbours: other processes that share the cores.
+
+    Attributes:
+        default_tasks: every task of the pack but race, unless race is all it has.
     """
 
     def __init__(
@@ -60,6 +64,8 @@ class Analyzer:
         neighbours: Neighbours | None = None,
     ) -> None:
         self._engine, self._settings, self._metrics = engine, settings, metrics
+        tasks = engine.pack.tasks
+        self.default_tasks: tuple[Task, ...] = tuple(task for task in tasks if task != "race") or tasks
         gpu = settings.device == "cuda"
         # Where lanes fill the cores, the event loop would wait behind them with every probe and every refusal; the one
         # that drives a GPU leaves its core to others anyhow, and must not keep the GPU waiting.
@@ -110,11 +116,6 @@ class Analyzer:
     def pack(self) -> Pack:
         """What is served."""
         return self._engine.pack
-
-    @property
-    def default_tasks(self) -> tuple[Task, ...]:
-        """Every task of the pack but race, unless race is all it has."""
-        return tuple(task for task in self.pack.tasks if task != "race") or self.pack.tasks
 
     def predicted_seconds(self) -> float:
         """How long work that comes now will wait in the queues, by what was measured; 0 where they are empty."""
@@ -195,11 +196,14 @@ class Analyzer:
         return [each if each.is_finite else self._not_finite("detector", "an image") for each in found]
 
     def _run_analyzer(self, index: int, crops: Sequence[NDArray[np.uint8]]) -> Sequence[Row | ServiceError]:
-        outputs = self._engine.analyze(index, np.stack(crops))
+        outputs = self._engine.analyze(index, crops[0][np.newaxis] if len(crops) == 1 else np.stack(crops))
         lengths = {task: len(rows) for task, rows in outputs.items()}
         if set(lengths.values()) != {len(crops)}:
             raise RuntimeError(f"outputs of {lengths} rows to {len(crops)} crops")
         rows = [{task: values[number] for task, values in outputs.items()} for number in range(len(crops))]
+        with np.errstate(over="ignore", invalid="ignore"):
+            if all(map(_is_surely_finite, outputs.values())):
+                return rows
         are_finite = np.all([_are_finite(values) for values in outputs.values()], axis=0)
         return [
             row if is_finite else self._not_finite(f"analyzer-{index}", "a face")
@@ -210,6 +214,11 @@ class Analyzer:
         self._metrics.nonfinite.labels(model).inc()
         log_event("answer that is not finite", level=40, model=model)
         return Internal(f"The model gave no finite answer for {what}.")
+
+
+def _is_surely_finite(values: NDArray[np.float32]) -> bool:
+    """Whether all are finite numbers, in one look; False may be a sum that is too large, too."""
+    return math.isfinite(np.add.reduce(values, axis=None))
 
 
 def _are_finite(values: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -103,15 +103,21 @@ def _age(values: NDArray[np.float32]) -> Json:
     return {"years": np.float32(values)}
 
 
+def _best(values: NDArray[np.float32]) -> int:
+    """Index of the largest. numpy's own gives up the interpreter's lock, for which the event loop then has to wait."""
+    listed: list[float] = values.tolist()
+    return listed.index(max(listed))
+
+
 def _gender(values: NDArray[np.float32]) -> Json:
-    best = int(np.argmax(values))
+    best = _best(values)
     return {"label": GENDERS[best], "probability": values[best]}
 
 
 def _labelled(labels: tuple[str, ...]) -> Callable[[NDArray[np.float32]], Json]:
     def write(values: NDArray[np.float32]) -> Json:
         probabilities = dict(zip(labels, values, strict=True))
-        return {"label": labels[int(np.argmax(values))], "probabilities": probabilities}
+        return {"label": labels[_best(values)], "probabilities": probabilities}
 
     return write
 

@@ -5,16 +5,18 @@ never reads past the cap.
 """
 
 import asyncio
+import contextlib
+import os
+import random
 import re
 import time
-import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
-from starlette.types import Message, Receive, Scope
+from starlette.types import Message, Receive, Scope, Send
 
 from service.errors import BadRequest, DeadlinePassed, Disconnected, InvalidOption, TooLarge
 from service.protocol import ARRIVED, LINK, Link
@@ -22,6 +24,9 @@ from service.protocol import ARRIVED, LINK, Link
 _KEY: Final = "mien.arrival"
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 DRAIN_SECONDS: Final = 2.0
+_ids: Final = random.Random()  # noqa: S311 - names, no secrets; seeded by the system
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_ids.seed)
 _LONGEST: Final = 19  # digits of a length that is taken for one
 
 
@@ -56,7 +61,7 @@ class Arrival:
         given, length = headers.get(b"x-request-id", b""), headers.get(b"content-length", b"")
         deadline = headers.get(b"x-deadline-ms")
         arrival = cls(
-            given.decode() if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex,
+            given.decode() if _REQUEST_ID.fullmatch(given) else _new_id(),
             receive,
             b"transfer-encoding" not in headers and length in (b"", b"0"),
             headers.get(b"expect", b"").lower() == b"100-continue",
@@ -104,7 +109,9 @@ class Arrival:
         num_bytes = 0
         while not self.body_done:
             try:
-                async with asyncio.timeout_at(deadline):
+                # What is here already needs no timer.
+                is_here = self.link is not None and self.link.is_body_whole
+                async with contextlib.nullcontext() if is_here else asyncio.timeout_at(deadline):
                     message = await self.next_message()
             except TimeoutError:
                 raise DeadlinePassed("The deadline passed before the request's body had come whole.") from None
@@ -132,8 +139,33 @@ class Arrival:
         except TimeoutError:
             return
 
-    async def hang_up(self) -> None:
-        """Waits until the caller hangs up. Only for a request whose body has come whole."""
+    async def answer(self, send: Send, head: Message, body: Message) -> None:
+        """Sends an answer's head and the first of its body, in one write where the server lends its link."""
+        if self.link is not None:
+            await self.link.answer(send, head, body)
+        else:
+            await send(head)
+            await send(body)
+
+    @contextlib.contextmanager
+    def watching(self, gone: Callable[[], None]) -> Iterator[None]:
+        """Within it, `gone` is told once if the caller hangs up. Only for a request whose body has come whole."""
+        if self.link is not None:
+            self.link.watch(gone)
+            try:
+                yield
+            finally:
+                self.link.look_away()
+            return
+        waiting = asyncio.get_running_loop().create_task(self._hang_up())
+        waiting.add_done_callback(tell := lambda _: gone())
+        try:
+            yield
+        finally:
+            waiting.remove_done_callback(tell)
+            waiting.cancel()
+
+    async def _hang_up(self) -> None:
         while (await self.receive())["type"] != "http.disconnect":
             continue
 
@@ -143,6 +175,15 @@ def arrival_of(request: Request) -> Arrival:
     arrival = request.scope[_KEY]
     assert isinstance(arrival, Arrival), "the door stands before every route"
     return arrival
+
+
+def _new_id() -> str:
+    """128 bits that no other request has, in hexadecimal.
+
+    Not from the system's source of secrets, which an id is none of: it is asked without the interpreter's lock, and a
+    busy service waits for that to come back.
+    """
+    return f"{_ids.getrandbits(128):032x}"
 
 
 def _check_stated_length(headers: Headers, cap_bytes: int) -> None:

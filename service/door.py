@@ -110,27 +110,40 @@ class _Passage:
         self._scope, self._arrival, self._send = scope, arrival, send
         self._settings, self._metrics, self._admission = settings, metrics, admission
         self._status = 0
+        self._head: Message | None = None
         self._answer_seconds: float | None = None
 
     @property
     def started(self) -> bool:
         """Whether the answer's head is out."""
-        return self._status != 0
+        return self._status != 0 and self._head is None
 
     async def send(self, message: Message) -> None:
-        """Sends on what the app answers; before its last part, takes in what nobody read of the body."""
+        """Sends on what the app answers; before its last part, takes in what nobody read of the body.
+
+        The answer's head waits for the first of its body, which comes right behind it.
+        """
         if message["type"] == "http.response.start":
             self._open(message)
+            self._head = message
+            return
         last = message["type"] == "http.response.body" and not message.get("more_body", False)
         if last and not self._arrival.body_done:
             # The answer goes out first, whole, so that a caller who reads while it sends may stop.
-            await self._send({**message, "more_body": True})
+            await self._send_on({**message, "more_body": True})
             self._answer_seconds = self._arrival.elapsed_seconds
             await self._arrival.discard(self._settings.max_body_bytes)
             message = {"type": "http.response.body", "body": b"", "more_body": False}
-        await self._send(message)
+        await self._send_on(message)
         if last and self._answer_seconds is None:
             self._answer_seconds = self._arrival.elapsed_seconds
+
+    async def _send_on(self, message: Message) -> None:
+        head, self._head = self._head, None
+        if head is None:
+            await self._send(message)
+        else:
+            await self._arrival.answer(self._send, head, message)
 
     def _open(self, message: Message) -> None:
         self._status = message["status"]
@@ -148,11 +161,11 @@ class _Passage:
         """Counts and logs the answer, by the route's own path and never by what was asked for."""
         route = getattr(self._scope.get("route"), "path", None) or _unrouted(self._scope["path"])
         status = str(self._status or DISCONNECTED_STATUS)
-        self._metrics.requests.labels(route, status).inc()
+        self._metrics.requests_of(route, status).inc()
         if status == str(DISCONNECTED_STATUS):
             self._metrics.disconnects.inc()
         elif self._answer_seconds is not None:
-            self._metrics.answer_seconds.labels(route, status).observe(self._answer_seconds)
+            self._metrics.answer_seconds_of(route, status).observe(self._answer_seconds)
         seconds = self._arrival.elapsed_seconds
         if route not in _QUIET:
             log_event(

@@ -4,13 +4,13 @@ Never holds an image, an embedding, a key, a file name or an address: an event c
 and an exception its type and the places in the code it came through.
 """
 
+import contextlib
 import logging
 import sys
 import time
 import traceback
-from logging.handlers import MemoryHandler
 from types import TracebackType
-from typing import Final
+from typing import Final, TextIO
 
 import orjson
 
@@ -48,11 +48,10 @@ def set_up_logs(level: str, worker: int | None = None) -> None:
         level: the least that is logged.
         worker: number of the worker that this process is, named in every line; None where it is the only one.
     """
-    stream = logging.StreamHandler(sys.stderr)
     formatter = JsonLines({} if worker is None else {"worker": worker})
     formatter.converter = time.gmtime
-    stream.setFormatter(formatter)
-    handler = _Together(_MOST_HELD, target=stream)
+    handler = _Together(sys.stderr)
+    handler.setFormatter(formatter)
     for name in ("mien", "asyncio", "uvicorn", "uvicorn.error"):
         logger = logging.getLogger(name)
         logger.handlers = [handler] if name != "uvicorn.error" else []
@@ -87,7 +86,9 @@ def log_event(
     """
     if _LOGGER.isEnabledFor(level):
         info = None if error is None else (type(error), error, error.__traceback__)
-        _LOGGER.log(level, event, exc_info=info, extra={_FIELDS: fields, _WAITS: waits})
+        extra = {_FIELDS: fields, _WAITS: waits}
+        # Not by `log`, which looks for its caller's file and line: no line of ours has them.
+        _LOGGER.handle(_LOGGER.makeRecord(_LOGGER.name, level, "", 0, event, (), info, extra=extra))
 
 
 def write_logs() -> None:
@@ -96,12 +97,38 @@ def write_logs() -> None:
         handler.flush()
 
 
-class _Together(MemoryHandler):
-    """Writes lines that may wait together with later ones: one by one they cost the event loop more than the rest."""
+class _Together(logging.StreamHandler[TextIO]):
+    """Writes lines that may wait in one go with later ones: one by one they cost the event loop more than the rest."""
 
-    def shouldFlush(self, record: logging.LogRecord) -> bool:  # noqa: N802 - logging's own name
-        """Whether the lines held so far are written now."""
-        return not getattr(record, _WAITS, False) or len(self.buffer) >= self.capacity
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._held: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Holds a line that may wait; else writes it, and those before it."""
+        self._held.append(record)
+        if not getattr(record, _WAITS, False) or len(self._held) >= _MOST_HELD:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes what is held."""
+        with self.lock or contextlib.nullcontext():
+            held, self._held = self._held, []
+            lines = "".join(map(self._line, held))
+            if not lines:
+                return
+            try:
+                self.stream.write(lines)
+                self.stream.flush()
+            except Exception:
+                self.handleError(held[-1])
+
+    def _line(self, record: logging.LogRecord) -> str:
+        try:
+            return f"{self.format(record)}\n"
+        except Exception:
+            self.handleError(record)
+            return ""
 
 
 def _describe(kind: type[BaseException], trace: TracebackType | None) -> dict[str, object]:

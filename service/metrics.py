@@ -5,6 +5,7 @@ processes behind one port each counts in a file of its own, and whichever is ask
 anything that a caller chooses freely (a path, a key, a name): the number of series is bounded.
 """
 
+import functools
 import os
 from pathlib import Path
 from typing import Final
@@ -69,7 +70,10 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
-        self.stages = {stage: stage_seconds.labels(stage) for stage in STAGES}  # each request asks for all
+        # What each request asks for is looked up by its labels once.
+        self.requests_of = functools.cache(self.requests.labels)
+        self.answer_seconds_of = functools.cache(self.answer_seconds.labels)
+        self.stages = {stage: stage_seconds.labels(stage) for stage in STAGES}
         self.queue_length = Gauge(
             "mien_queue_length", "Items that wait for a run.", ["model"], registry=registry, multiprocess_mode="livesum"
         )

@@ -2,15 +2,18 @@
 
 A request's own task begins a turn of the event loop later, behind everything that came at once: a clock that began
 there would hide just what an overload adds. The link lets a refusal go out before its request's body has come: the
-parser then throws the body away as it comes, without a task or a buffer, and the connection lives on. Never touches the
+parser then throws the body away as it comes, without a task or a buffer, and the connection lives on. By it an answer
+leaves in one write, and work hears that its caller has hung up without a task that waits for it. Never changes the
 bytes.
 """
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from starlette.types import Message, Send
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 ARRIVED: Final = "mien.arrived"
@@ -25,6 +28,7 @@ class StampingProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type] # on
     cycle: Any
     timeout_keep_alive_task: asyncio.TimerHandle | None
     _late: "_LateBody | None" = None  # of the request that was answered last
+    _gone: Callable[[], None] | None = None  # of the request that is being answered
 
     def data_received(self, data: bytes) -> None:
         """Takes in bytes; those that complete a request's headers leave their time and its link in its scope."""
@@ -45,8 +49,11 @@ class StampingProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type] # on
             self._late.end()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Waits for no body any more."""
+        """Waits for no body any more, and tells who wanted to know."""
         super().connection_lost(exc)
+        if self._gone is not None:
+            gone, self._gone = self._gone, None
+            gone()
         if self._late is not None:
             self._late.end()
             self._late = None
@@ -54,6 +61,10 @@ class StampingProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type] # on
     def follow(self, seconds: float, done: Callable[[], None]) -> None:
         """See `Link.follow`."""
         self._late = _LateBody(self.loop.call_later(seconds, self.transport.close), done)
+
+    def tell_gone(self, gone: Callable[[], None] | None) -> None:
+        """See `Link.watch`."""
+        self._gone = gone
 
     def _idle_from_now(self) -> None:
         """Lets the keep-alive begin, which uvicorn does at an answer's end alone: the body's first bytes ended that."""
@@ -63,7 +74,7 @@ class StampingProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type] # on
 
 
 class Link:
-    """What a request that is being refused may know of its connection, and do to it."""
+    """What a request may know of its connection, and do to it."""
 
     __slots__ = ("_connection", "_cycle")
 
@@ -80,6 +91,32 @@ class Link:
         """Whether the connection is to live on after the answer, as far as its caller and the server go."""
         return bool(self._cycle.keep_alive)
 
+    def watch(self, gone: Callable[[], None]) -> None:
+        """Tells once, on the event loop, that the caller has hung up: until `look_away`, or the answer's end."""
+        if self._cycle.disconnected:
+            self._connection.loop.call_soon(gone)
+            return
+        self._connection.tell_gone(gone)
+        self._cycle.flow.resume_reading()  # paused by a large body; who does not read does not hear of an end
+
+    def look_away(self) -> None:
+        """Ends what `watch` began."""
+        self._connection.tell_gone(None)
+
+    async def answer(self, send: Send, head: Message, body: Message) -> None:
+        """Sends an answer's head and the first of its body in one write.
+
+        In two, the kernel would carry each to the caller, and wake it, while this thread holds the interpreter's lock.
+        """
+        cycle = self._cycle
+        transport, cycle.transport = cycle.transport, (joined := _Joined(cycle.transport))
+        try:
+            await send(head)
+            await send(body)
+        finally:
+            cycle.transport = transport
+            joined.flush()
+
     def forget_body(self) -> None:
         """Frees what has come of a body that nobody will read."""
         self._cycle.body = bytearray()
@@ -95,6 +132,51 @@ class Link:
             done()
         else:
             self._connection.follow(seconds, done)
+
+
+class _Joined:
+    """A transport, as far as an answer needs one, that writes what it is given in one go."""
+
+    __slots__ = ("_parts", "_transport")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport, self._parts = transport, list[bytes]()
+
+    def write(self, data: bytes) -> None:
+        """Keeps it until `flush`."""
+        self._parts.append(data)
+
+    def is_closing(self) -> bool:
+        """Whether the connection is."""
+        return self._transport.is_closing()
+
+    def close(self) -> None:
+        """Closes the connection behind what was written."""
+        self.flush()
+        self._transport.close()
+
+    def flush(self) -> None:
+        """Writes what is kept.
+
+        At once and without the interpreter's lock where the kernel takes it: uvloop's transport holds the lock while
+        the kernel carries an answer to its caller, and every lane would wait for that.
+        """
+        data, self._parts = b"".join(self._parts), []
+        transport = self._transport
+        if not data or transport.is_closing() or transport.get_write_buffer_size():
+            written = 0
+        else:
+            written = _write(transport.get_extra_info("socket").fileno(), data)
+        if written < len(data):
+            transport.write(data[written:])
+
+
+def _write(descriptor: int, data: bytes) -> int:
+    """How many bytes a socket that does not block has taken; 0 where it is broken, too, which its transport tells."""
+    try:
+        return os.write(descriptor, data)
+    except OSError:
+        return 0
 
 
 class _LateBody:

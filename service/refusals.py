@@ -52,14 +52,14 @@ class Refusals:
         whole = _is_whole(arrival)
         follows = not whole and not closes and self._may_follow(arrival)
         headers = prepared.headers(arrival.request_id, len(body), error, closes=closes or not (whole or follows))
-        await send({"type": "http.response.start", "status": error.status, "headers": headers})
+        head = {"type": "http.response.start", "status": error.status, "headers": headers}
         if whole or follows:
-            await send({"type": "http.response.body", "body": body})
+            await arrival.answer(send, head, {"type": "http.response.body", "body": body})
             self._count(prepared, arrival)
             self._let_go(arrival, follows=follows)
         else:
             # The answer goes out first, whole, so that a caller who reads while it sends may stop.
-            await send({"type": "http.response.body", "body": body, "more_body": True})
+            await arrival.answer(send, head, {"type": "http.response.body", "body": body, "more_body": True})
             self._count(prepared, arrival)
             await self._discard(arrival)
             await send({"type": "http.response.body", "body": b""})
@@ -131,8 +131,8 @@ class _Prepared:
         self._before_id = problem_body(error, "")[:-2]
         self._headers = [(b"content-type", MEDIA_TYPE.encode()), (b"x-content-type-options", b"nosniff")]
         self._rejected = metrics.rejected.labels(kind.slug)
-        self._requests = metrics.requests.labels(route, str(kind.status))
-        self._answer_seconds = metrics.answer_seconds.labels(route, str(kind.status))
+        self._requests = metrics.requests_of(route, str(kind.status))
+        self._answer_seconds = metrics.answer_seconds_of(route, str(kind.status))
 
     def body(self, request_id: str) -> bytes:
         """The problem; an id holds nothing that JSON would escape (see `Arrival`)."""

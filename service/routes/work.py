@@ -56,24 +56,20 @@ async def watched(request: Request, work: Coroutine[Any, Any, T], deadline: floa
         Disconnected: if the caller hung up.
         DeadlinePassed: if the deadline passed.
     """
-    loop = asyncio.get_running_loop()
-    gone = loop.create_task(arrival_of(request).hang_up())
+    loop, is_gone = asyncio.get_running_loop(), False
     try:
         async with asyncio.timeout_at(deadline) as limit:
 
-            def stop(_: object) -> None:
+            def stop() -> None:
+                nonlocal is_gone
+                is_gone = True
                 with contextlib.suppress(RuntimeError):  # the work was done in this very turn of the loop
                     limit.reschedule(loop.time())
 
-            gone.add_done_callback(stop)
-            try:
+            with arrival_of(request).watching(stop):
                 return await work
-            finally:
-                gone.remove_done_callback(stop)
     except TimeoutError:
-        raise (Disconnected() if gone.done() else DeadlinePassed(_TOO_LATE)) from None
-    finally:
-        gone.cancel()
+        raise (Disconnected() if is_gone else DeadlinePassed(_TOO_LATE)) from None
 
 
 def answered(request: Request, body: bytes, timings: Timings | None = None) -> Response:

@@ -1,5 +1,6 @@
 """What holds for every answer: ids, keys, problems that say nothing of the inside, metrics, logs, and no way out."""
 
+import asyncio
 import hashlib
 import json
 import logging
@@ -11,15 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from starlette.types import Message, Receive, Scope, Send
 
 from model.runtime.detection import Detections
 from model.runtime.pack import DEFAULT_PACK, find_pack, read_pack
-from service.engine import Outputs
+from service.door import Door
 from service.logs import JsonLines
 from service.onnx_engine import open_engine
 from service.schemas import Health, PackAnswer
-from tests.packs import Square, build_pack, encode, paint, photo
+from tests.packs import Square, encode, paint, photo
 from tests.service.serving import Served, WrappedEngine, serving, settings_for, wait_until
 
 GOOD = photo(Square(16, 16))
@@ -34,16 +35,6 @@ class BrokenEngine(WrappedEngine):
 
     def detect(self, *_: object, **__: object) -> Sequence[Detections]:
         raise OSError("/secret/path: SECRET")
-
-    def warm_up(self) -> None:
-        """Left out: it would fail."""
-
-
-class ShortEngine(WrappedEngine):
-    """An engine that answers one row less than it was given crops."""
-
-    def analyze(self, index: int, crops: NDArray[np.uint8]) -> Outputs:
-        return {task: rows[:-1] for task, rows in super().analyze(index, crops).items()}
 
     def warm_up(self) -> None:
         """Left out: it would fail."""
@@ -158,74 +149,30 @@ def test_fault_in_a_route_says_nothing_outside(tiny_pack: Path, monkeypatch: pyt
         assert served.parts.admission.in_flight == 0
 
 
-class LongEngine(WrappedEngine):
-    """An engine that answers one row more than it was given crops."""
+def test_fault_between_an_answers_head_and_its_body_is_500(served: Served) -> None:
+    """An app that fails once it has given its head, and nothing else, is answered for by the door, whole."""
 
-    def analyze(self, index: int, crops: NDArray[np.uint8]) -> Outputs:
-        return {task: np.concatenate([rows, rows[:1]]) for task, rows in super().analyze(index, crops).items()}
+    async def failing(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise RuntimeError("SECRET")
 
-    def warm_up(self) -> None:
-        """Left out: it would fail."""
+    async def check() -> list[Message]:
+        sent = list[Message]()
 
+        async def send(message: Message) -> None:
+            sent.append(message)
 
-class InfiniteEngine(WrappedEngine):
-    """An engine whose ages are infinite."""
+        async def receive() -> Message:
+            return {"type": "http.request", "body": b"", "more_body": False}
 
-    def analyze(self, index: int, crops: NDArray[np.uint8]) -> Outputs:
-        answered = super().analyze(index, crops)
-        return {**answered, "age": np.full_like(answered["age"], np.inf)}
+        parts = served.parts
+        scope = {"type": "http", "method": "GET", "path": "/x", "query_string": b"", "headers": []}
+        await Door(failing, parts.settings, parts.metrics, parts.admission, ())(scope, receive, send)
+        return sent
 
-    def warm_up(self) -> None:
-        """Left out: it would fail."""
-
-
-@pytest.mark.parametrize("fault", ["failing", "nan", "short"])
-def test_graph_that_fails_on_one_face_answers_the_next(tmp_path: Path, fault: str) -> None:
-    """A graph that raises, answers NaN or drops a row on a white face gives that image 500; other images answer."""
-    pack = build_pack(tmp_path / fault, fault=fault)  # type: ignore[arg-type]
-    with serving(settings_for(pack, max_batch=1)) as served:
-        assert served.client.post("/analyze", content=WHITE, headers=IMAGE).status_code == 500
-        files = [("files", ("a", GOOD)), ("files", ("b", WHITE)), ("files", ("c", GOOD))]
-        images = served.client.post("/analyze", files=files).json()["images"]
-        assert [image["error"] and image["error"]["status"] for image in images] == [None, 500, None]
-        assert [len(image["faces"]) for image in images] == [1, 0, 1]
-
-
-def test_slow_graph_misses_its_deadline_and_the_service_goes_on(tmp_path: Path) -> None:
-    """A face that takes the graph longer than the deadline is 504; the next one is answered."""
-    pack = build_pack(tmp_path / "slow", fault="slow")
-    with serving(settings_for(pack)) as served:
-        late = served.client.post("/analyze", content=WHITE, headers={**IMAGE, "x-deadline-ms": "60"})
-        assert late.status_code == 504
-        assert served.client.post("/analyze", content=GOOD, headers=IMAGE).status_code == 200
-
-
-@pytest.mark.parametrize("engine", [ShortEngine, LongEngine])
-def test_engine_that_is_a_row_off_answers_nobody(tiny_pack: Path, engine: type[WrappedEngine]) -> None:
-    """Outputs with fewer or more rows than crops are 500, counted: no face ever gets another's answer."""
-    with serving(settings_for(tiny_pack), engine(open_engine(str(tiny_pack)))) as served:
-        assert served.client.post("/analyze", content=GOOD, headers=IMAGE).status_code == 500
-        assert served.metric("mien_failed_runs_total", model="analyzer-0") == 1
-
-
-def test_infinite_answer_is_500_and_counted(tiny_pack: Path) -> None:
-    """An infinite age is a 500 problem and counted, never a number that JSON does not have."""
-    with serving(settings_for(tiny_pack), InfiniteEngine(open_engine(str(tiny_pack)))) as served:
-        for query in ("", "?tasks=gender"):
-            answer = served.client.post(f"/analyze{query}", content=GOOD, headers=IMAGE)
-            assert (answer.status_code, answer.json()["type"]) == (500, "urn:mien:problem:internal-error")
-        assert served.metric("mien_nonfinite_answers_total", model="analyzer-0") == 2
-
-
-def test_detector_that_answers_nan_is_500_and_not_an_empty_picture(tmp_path: Path) -> None:
-    """A picture whose detection gave NaN is 500 and counted, not 200 without faces; the others are answered."""
-    with serving(settings_for(build_pack(tmp_path / "blind", fault="blind"))) as served:
-        assert served.client.post("/analyze", content=WHITE, headers=IMAGE).status_code == 500
-        files = [("files", ("a", GOOD)), ("files", ("b", WHITE))]
-        images = served.client.post("/analyze", files=files).json()["images"]
-        assert [image["error"] and image["error"]["status"] for image in images] == [None, 500]
-        assert [len(image["faces"]) for image in images] == [1, 0]
-        assert served.metric("mien_nonfinite_answers_total", model="detector") == 2
+    head, body = asyncio.run(check())
+    assert (head["status"], json.loads(body["body"])["status"]) == (500, 500)
+    assert b"SECRET" not in body["body"]
 
 
 def test_metrics_count_what_happened(tiny_pack: Path) -> None:

@@ -1,5 +1,6 @@
 """Logs: one line of JSON an event, with an error's type and place and never its message."""
 
+import io
 import json
 import logging
 
@@ -73,5 +74,36 @@ def test_lines_that_may_wait_are_written_together_and_in_order(capsys: pytest.Ca
         assert len(written()) == 512
     finally:
         write_logs()
+        logger.handlers, logger.propagate = before[:2]
+        logger.setLevel(before[2])
+
+
+class Stream(io.StringIO):
+    """A stream that notes what each write holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes = list[str]()
+
+    def write(self, text: str) -> int:
+        self.writes.append(text)
+        return super().write(text)
+
+
+def test_lines_are_one_write_and_one_that_cannot_be_made_takes_no_other_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three lines that waited are one write; one whose fields are no JSON is left out, and told of as logging does."""
+    logger = logging.getLogger("mien")
+    before = (logger.handlers, logger.propagate, logger.level)
+    stream = Stream()
+    monkeypatch.setattr("sys.stderr", stream)
+    try:
+        set_up_logs("info")
+        for event, field in (("one", 1), ("two", 1 << 70), ("three", 3)):
+            log_event(event, waits=True, field=field)
+        write_logs()
+        (lines,) = (text for text in stream.writes if text.startswith("{"))
+        assert [json.loads(line)["event"] for line in lines.splitlines()] == ["one", "three"]
+        assert "Integer exceeds 64-bit range" in stream.getvalue()
+    finally:
         logger.handlers, logger.propagate = before[:2]
         logger.setLevel(before[2])

@@ -1,7 +1,9 @@
-"""When a request came: the time of its headers, as the protocol leaves it in the scope."""
+"""What the protocol leaves in a request's scope: the time of its headers, and the link to its connection."""
 
 import asyncio
 import contextlib
+import os
+import random
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -131,6 +133,132 @@ def test_late_body_that_never_comes_is_waited_for_no_longer(hangs_up: bool) -> N
         assert app.num_done == 1
 
     asyncio.run(check())
+
+
+class Joining:
+    """An app that answers by its link, `body` in one part, and notes what is written to a socket."""
+
+    def __init__(self, body: bytes, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+        self._body, self._headers = body, headers
+
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        headers = [(b"content-length", b"%d" % len(self._body)), *self._headers]
+        head = {"type": "http.response.start", "status": 200, "headers": headers}
+        await scope[LINK].answer(send, head, {"type": "http.response.body", "body": self._body})
+
+
+def test_answer_leaves_in_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Head and body go to the kernel at once, of each of two answers of a connection."""
+    written, real = list[bytes](), os.write
+
+    def write(descriptor: int, data: bytes) -> int:
+        if data.startswith(b"HTTP/1.1"):
+            written.append(data)
+        return real(descriptor, data)
+
+    async def check() -> None:
+        async with _served(Joining(b"ok")) as (_, address):
+            reader, writer = await asyncio.open_connection(*address)
+            for _ in range(2):
+                writer.write(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+                await reader.readuntil(b"\r\n\r\nok")
+            writer.close()
+
+    monkeypatch.setattr(os, "write", write)
+    asyncio.run(check())
+    assert [data.endswith(b"\r\n\r\nok") for data in written] == [True, True]
+
+
+@pytest.mark.parametrize("closes", [False, True])
+def test_answer_that_the_kernel_does_not_take_at_once_comes_whole(closes: bool) -> None:
+    """Thirty megabytes to a caller that begins to read late come whole and in order, then the end where it is due."""
+    body = random.Random(0).randbytes(1 << 20) * 30
+
+    async def check() -> None:
+        headers = ((b"connection", b"close"),) if closes else ()
+        async with _served(Joining(body, headers)) as (_, address):
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert b"content-length: %d" % len(body) in head
+            assert await reader.readexactly(len(body)) == body
+            assert await reader.read() == b""  # at once, or when the keep-alive ends
+            writer.close()
+
+    asyncio.run(check())
+
+
+def test_answer_to_a_caller_that_has_gone_harms_nobody() -> None:
+    """A caller resets its connection before its answer: the answer is dropped, and the next caller gets its own."""
+
+    class Late(Joining):
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["path"] == "/late":
+                gone = asyncio.Event()
+                scope[LINK].watch(gone.set)
+                came.set()
+                await gone.wait()
+            await super().__call__(scope, receive, send)
+
+    async def check() -> None:
+        async with _served(Late(b"ok")) as (_, address):
+            _, lost = await asyncio.open_connection(*address)
+            lost.write(b"GET /late HTTP/1.1\r\nhost: a\r\n\r\n")
+            await came.wait()
+            lost.transport.abort()
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+            await reader.readuntil(b"\r\n\r\nok")
+            writer.close()
+
+    came = asyncio.Event()
+    asyncio.run(check())
+
+
+class Watching:
+    """An app that takes a body in, and answers when its caller has hung up, or `looks_away` and answers at once."""
+
+    def __init__(self, looks_away: bool) -> None:
+        self._looks_away, self.num_gone, self.began, self.ended = looks_away, 0, asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive())["more_body"]:
+            continue
+        gone = asyncio.Event()
+
+        def tell() -> None:
+            self.num_gone += 1
+            gone.set()
+
+        scope[LINK].watch(tell)
+        self.began.set()
+        if self._looks_away:
+            scope[LINK].look_away()
+        else:
+            await gone.wait()
+        self.ended.set()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+
+@pytest.mark.parametrize("num_bytes", [0, 1_000_000])
+@pytest.mark.parametrize("looks_away", [False, True])
+def test_caller_that_hangs_up_is_told_of_once(num_bytes: int, looks_away: bool) -> None:
+    """Who watches hears once that its caller has gone, behind a large body, too; who looks away does not."""
+
+    async def check() -> int:
+        async with _served(Watching(looks_away)) as (app, address):
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n" % num_bytes)
+            writer.write(b"x" * num_bytes)
+            await app.began.wait()
+            if looks_away:
+                await reader.readuntil(b"ok")
+            writer.close()
+            await app.ended.wait()
+        return app.num_gone
+
+    assert asyncio.run(check()) == (0 if looks_away else 1)
 
 
 @contextlib.asynccontextmanager
