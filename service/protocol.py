@@ -92,7 +92,7 @@ class Link:
         return bool(self._cycle.keep_alive)
 
     def watch(self, gone: Callable[[], None]) -> None:
-        """Tells once, on the event loop, that the caller has hung up: until `look_away`, or the answer's end."""
+        """Tells once, on the event loop, that the caller has hung up, until `look_away`."""
         if self._cycle.disconnected:
             self._connection.loop.call_soon(gone)
             return
