@@ -65,11 +65,13 @@ def needed_side_px(
     """
     whole = max(picture.width, picture.height)
     side = max(picture.pixels.shape[:2])
+    if side >= whole:
+        return None
     matrices = [_matrix(picture, face, part) for face in faces for part in parts]
     if upright_px is not None:
         matrices += [_upright_matrix(picture, face, upright_px) for face in faces]
     largest = max(map(zoom, matrices), default=0.0)
-    return min(whole, round(side * largest)) if largest > _ENOUGH and side < whole else None
+    return min(whole, round(side * largest)) if largest > _ENOUGH else None
 
 
 def cut(picture: Picture, face: Found, part: AnalyzerPart) -> NDArray[np.uint8]:
