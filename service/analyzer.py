@@ -196,7 +196,7 @@ class Analyzer:
         return [each if each.is_finite else self._not_finite("detector", "an image") for each in found]
 
     def _run_analyzer(self, index: int, crops: Sequence[NDArray[np.uint8]]) -> Sequence[Row | ServiceError]:
-        outputs = self._engine.analyze(index, crops[0][np.newaxis] if len(crops) == 1 else np.stack(crops))
+        outputs = self._engine.analyze(index, np.stack(crops))
         lengths = {task: len(rows) for task, rows in outputs.items()}
         if set(lengths.values()) != {len(crops)}:
             raise RuntimeError(f"outputs of {lengths} rows to {len(crops)} crops")

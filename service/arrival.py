@@ -78,6 +78,11 @@ class Arrival:
         """Seconds since it came."""
         return time.monotonic() - self.at
 
+    @property
+    def is_body_here(self) -> bool:
+        """Whether its body has come whole, as far as is known, read by anybody or not."""
+        return self.body_done or (self.link is not None and self.link.is_body_whole)
+
     def deadline(self, most_ms: int) -> float:
         """When the answer is due, on `time.monotonic`'s clock: `most_ms` after arrival, or sooner by `x-deadline-ms`.
 
@@ -110,8 +115,7 @@ class Arrival:
         while not self.body_done:
             try:
                 # What is here already needs no timer.
-                is_here = self.link is not None and self.link.is_body_whole
-                async with contextlib.nullcontext() if is_here else asyncio.timeout_at(deadline):
+                async with contextlib.nullcontext() if self.is_body_here else asyncio.timeout_at(deadline):
                     message = await self.next_message()
             except TimeoutError:
                 raise DeadlinePassed("The deadline passed before the request's body had come whole.") from None

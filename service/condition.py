@@ -38,12 +38,12 @@ class LifoCondition:
         waker.acquire()
         self._waiting.append(waker)
         self._lock.release()
-        is_woken = False
         try:
-            is_woken = waker.acquire(timeout=-1 if timeout_seconds is None else max(timeout_seconds, 0))
+            waker.acquire(timeout=-1 if timeout_seconds is None else max(timeout_seconds, 0))
         finally:
             self._lock.acquire()
-            if not is_woken and waker in self._waiting:  # else it was woken meanwhile, and hears of it late
+            is_woken = waker not in self._waiting
+            if not is_woken:
                 self._waiting.remove(waker)
         return is_woken
 

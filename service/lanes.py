@@ -1,10 +1,11 @@
 """Lanes: threads for work that blocks, as many as may run at once, which take their work themselves.
 
 One set of lanes runs every graph of a pack, detector and analyzers alike, so that lanes times intra-op threads (one)
-never exceed the cores. A lane that has done with one run takes the next from whoever has waited longest, without a word
-to the event loop: on a CPU the way there and back would leave a core idle after each run. A lane without work may lend
-its core to another's run, and begins none meanwhile. Where several processes share the cores, each may use what the
-others do not; what one begins on its own share waits for nobody, so for the length of a run there may be one run more.
+never exceed the cores. A lane that has done with one run takes the next from whoever has waited longest, but for a few
+newcomers, without a word to the event loop: on a CPU the way there and back would leave a core idle after each run. A
+lane without work may lend its core to another's run, and begins none meanwhile. Where several processes share the
+cores, each may use what the others do not; what one begins on its own share waits for nobody, so for the length of a
+run there may be one run more.
 Decoding has lanes of its own, or it would starve the queues.
 Never holds a queue of graphs: what waits for a lane waits in its `Batcher`.
 """

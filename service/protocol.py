@@ -28,7 +28,7 @@ class StampingProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type] # on
     cycle: Any
     timeout_keep_alive_task: asyncio.TimerHandle | None
     _late: "_LateBody | None" = None  # of the request that was answered last
-    _gone: Callable[[], None] | None = None  # of the request that is being answered
+    gone: Callable[[], None] | None = None  # see `Link.watch`; of the request that is being answered
 
     def data_received(self, data: bytes) -> None:
         """Takes in bytes; those that complete a request's headers leave their time and its link in its scope."""
@@ -51,8 +51,8 @@ class StampingProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type] # on
     def connection_lost(self, exc: Exception | None) -> None:
         """Waits for no body any more, and tells who wanted to know."""
         super().connection_lost(exc)
-        if self._gone is not None:
-            gone, self._gone = self._gone, None
+        if self.gone is not None:
+            gone, self.gone = self.gone, None
             gone()
         if self._late is not None:
             self._late.end()
@@ -61,10 +61,6 @@ class StampingProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type] # on
     def follow(self, seconds: float, done: Callable[[], None]) -> None:
         """See `Link.follow`."""
         self._late = _LateBody(self.loop.call_later(seconds, self.transport.close), done)
-
-    def tell_gone(self, gone: Callable[[], None] | None) -> None:
-        """See `Link.watch`."""
-        self._gone = gone
 
     def _idle_from_now(self) -> None:
         """Lets the keep-alive begin, which uvicorn does at an answer's end alone: the body's first bytes ended that."""
@@ -96,12 +92,12 @@ class Link:
         if self._cycle.disconnected:
             self._connection.loop.call_soon(gone)
             return
-        self._connection.tell_gone(gone)
+        self._connection.gone = gone
         self._cycle.flow.resume_reading()  # paused by a large body; who does not read does not hear of an end
 
     def look_away(self) -> None:
         """Ends what `watch` began."""
-        self._connection.tell_gone(None)
+        self._connection.gone = None
 
     async def answer(self, send: Send, head: Message, body: Message) -> None:
         """Sends an answer's head and the first of its body in one write.
@@ -162,19 +158,17 @@ class _Joined:
         the kernel carries an answer to its caller, and every lane would wait for that.
         """
         data, self._parts = b"".join(self._parts), []
-        transport = self._transport
-        if not data or transport.is_closing() or transport.get_write_buffer_size():
-            written = 0
-        else:
-            written = _write(transport.get_extra_info("socket").fileno(), data)
-        if written < len(data):
-            transport.write(data[written:])
+        num_taken = _write_now(self._transport, data)
+        if num_taken < len(data):
+            self._transport.write(data[num_taken:])
 
 
-def _write(descriptor: int, data: bytes) -> int:
-    """How many bytes a socket that does not block has taken; 0 where it is broken, too, which its transport tells."""
+def _write_now(transport: asyncio.Transport, data: bytes) -> int:
+    """How many bytes the kernel has taken: none where others wait before them, or the connection is broken or ends."""
+    if transport.is_closing() or transport.get_write_buffer_size():
+        return 0
     try:
-        return os.write(descriptor, data)
+        return os.write(transport.get_extra_info("socket").fileno(), data)
     except OSError:
         return 0
 

@@ -49,7 +49,7 @@ class Refusals:
         """
         prepared = self._prepare(scope["path"], error)
         body = prepared.body(arrival.request_id)
-        whole = _is_whole(arrival)
+        whole = arrival.is_body_here
         follows = not whole and not closes and self._may_follow(arrival)
         headers = prepared.headers(arrival.request_id, len(body), error, closes=closes or not (whole or follows))
         head = {"type": "http.response.start", "status": error.status, "headers": headers}
@@ -153,7 +153,3 @@ class _Prepared:
         self._rejected.inc()
         self._requests.inc()
         self._answer_seconds.observe(seconds)
-
-
-def _is_whole(arrival: Arrival) -> bool:
-    return arrival.body_done or (arrival.link is not None and arrival.link.is_body_whole)

@@ -100,8 +100,8 @@ def test_killed_worker_is_replaced_and_the_other_goes_on(tiny_pack: Path, tmp_pa
         assert Counter(during)[200] + Counter(during)[NO_ANSWER] == 60
         assert Counter(during)[NO_ANSWER] <= 4
         counted = metric(service, 'mien_requests_total{route="/analyze",status="200"}')
-        # It may have answered one of each caller's and been killed before it counted that.
-        assert counted >= 30 + Counter(during)[200] - 4
+        # It may have been killed between an answer and its count, which follows in the same turn of its event loop.
+        assert counted >= 30 + Counter(during)[200] - 1
         assert metric(service, "mien_images_in_flight") == 0
         assert httpx.get(f"{service.url}/readyz").status_code == 200
 
