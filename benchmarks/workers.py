@@ -46,24 +46,28 @@ class RecordedEngine:
         self._engine = engine
         self._detections: Detections | None = None
         self._row: dict[int, Outputs] = {}
-        self.pack, self.device, self.most_threads = engine.pack, engine.device, 1
+        self.pack, self.device = engine.pack, engine.device
 
     def warm_up(self) -> None:
         """Does as the real one does."""
         self._engine.warm_up()
 
+    def spreads(self, index: int | None = None) -> bool:  # noqa: ARG002 - none does
+        """What costs nothing needs no second thread."""
+        return False
+
     def detect(
-        self, images: Sequence[NDArray[np.uint8]], min_score: float, num_threads: int = 1
+        self, images: Sequence[NDArray[np.uint8]], min_score: float, *, spread: bool = False
     ) -> Sequence[Detections]:
         """As it was recorded."""
         if self._detections is None:
-            (self._detections,) = self._engine.detect(images[:1], min_score, num_threads)
+            (self._detections,) = self._engine.detect(images[:1], min_score, spread=spread)
         return [self._detections] * len(images)
 
-    def analyze(self, index: int, crops: NDArray[np.uint8]) -> Outputs:
+    def analyze(self, index: int, crops: NDArray[np.uint8], *, spread: bool = False) -> Outputs:
         """As it was recorded."""
         if index not in self._row:
-            self._row[index] = self._engine.analyze(index, crops[:1])
+            self._row[index] = self._engine.analyze(index, crops[:1], spread=spread)
         return {task: np.repeat(rows, len(crops), axis=0) for task, rows in self._row[index].items()}
 
 

@@ -89,17 +89,18 @@ class Analyzer:
             metrics=metrics,
             watchdog=self.watchdog,
             max_runs=1 if gpu else _CPU_TURN,
-            spread=None if engine.most_threads == 1 else partial(self._run_detector, num_threads=engine.most_threads),
+            spread=partial(self._run_detector, spread=True) if engine.spreads() else None,
         )
         self._analyzers: list[Batcher[NDArray[np.uint8], Row]] = [
             Batcher(
                 f"analyzer-{index}",
-                lambda crops, index=index: self._run_analyzer(index, crops),  # type: ignore[misc]
+                partial(self._run_analyzer, index),
                 self._lanes,
                 max_batch=self._max_batch,
                 max_wait_seconds=wait,
                 metrics=metrics,
                 watchdog=self.watchdog,
+                spread=partial(self._run_analyzer, index, spread=True) if engine.spreads(index) else None,
             )
             for index in range(len(engine.pack.analyzers))
         ]
@@ -177,6 +178,8 @@ class Analyzer:
     def _begin(self, upload: Upload, options: Options, deadline: float) -> "asyncio.Future[_End]":
         """Sends one image on its way; cancelling the future takes it out of the queues."""
         reply = Reply[_End]()
+        self._lanes.begin_image()
+        reply.future.add_done_callback(lambda _: self._lanes.end_image())
 
         def ended(end: ImageResult | ServiceError, timings: Timings) -> None:
             if isinstance(end, ServiceError):
@@ -187,16 +190,18 @@ class Analyzer:
         Job(self._stages, upload, options, deadline, ended, reply.is_wanted).begin()
         return reply.future
 
-    def _run_detector(self, items: Sequence[Sought], num_threads: int = 1) -> Sequence[Detections | ServiceError]:
+    def _run_detector(self, items: Sequence[Sought], *, spread: bool = False) -> Sequence[Detections | ServiceError]:
         # One run serves askers of different scores: suppression never lets a lower score drop a higher one, so faces
         # over an asker's own score are the same whatever the lowest was.
         lowest = min(item.min_score for item in items)
-        found = self._engine.detect([item.pixels for item in items], lowest, num_threads)
+        found = self._engine.detect([item.pixels for item in items], lowest, spread=spread)
         self._metrics.views.inc(sum(each.num_views for each in found))
         return [each if each.is_finite else self._not_finite("detector", "an image") for each in found]
 
-    def _run_analyzer(self, index: int, crops: Sequence[NDArray[np.uint8]]) -> Sequence[Row | ServiceError]:
-        outputs = self._engine.analyze(index, np.stack(crops))
+    def _run_analyzer(
+        self, index: int, crops: Sequence[NDArray[np.uint8]], *, spread: bool = False
+    ) -> Sequence[Row | ServiceError]:
+        outputs = self._engine.analyze(index, np.stack(crops), spread=spread)
         lengths = {task: len(rows) for task, rows in outputs.items()}
         if set(lengths.values()) != {len(crops)}:
             raise RuntimeError(f"outputs of {lengths} rows to {len(crops)} crops")

@@ -37,14 +37,19 @@ class Engine(Protocol):
             StartupError: one line, where an answer is not the one that the pack states.
         """
 
-    @property
-    def most_threads(self) -> int:
-        """Threads that one run of the detector can use: 1, or 2 where the engine was opened so."""
+    def spreads(self, index: int | None = None) -> bool:
+        """Whether the detector, or analyzer number `index`, can run by two threads as well as by one."""
 
     def detect(
-        self, images: Sequence[NDArray[np.uint8]], min_score: float, num_threads: int = 1
+        self, images: Sequence[NDArray[np.uint8]], min_score: float, *, spread: bool = False
     ) -> Sequence[Detections]:
-        """Finds the faces of uint8 (H, W, 3) RGB images of any sizes; one answer an image, in order."""
+        """Finds the faces of uint8 (H, W, 3) RGB images of any sizes; one answer an image, in order.
 
-    def analyze(self, index: int, crops: NDArray[np.uint8]) -> Outputs:
+        Args:
+            images: the images.
+            min_score: the lowest score of a face that is kept.
+            spread: by two threads; by one where it does not spread.
+        """
+
+    def analyze(self, index: int, crops: NDArray[np.uint8], *, spread: bool = False) -> Outputs:
         """Runs the pack's analyzer number `index` on uint8 (N, S, S, 3) RGB crops; each output has N rows."""

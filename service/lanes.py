@@ -96,9 +96,9 @@ class Lanes:
         self._calls = _Calls(dropped)
         self._sources: list[Source] = [self._calls]
         self._threads: list[threading.Thread] = []
-        self._num_busy = self._num_lent = 0
+        self._num_images = self._num_busy = self._num_lent = 0
         self._num_passed = 0  # runs that went before the call that waits
-        self._crowded_at = -math.inf  # when a run last had to do without another lane's core
+        self._crowded_at = -math.inf  # when as many images as cores were last under way
         self._telling: set[int] = set()  # lanes whose run is over, all but telling what came of it
         self._ending: set[int] = set()  # lanes that have queued work, and will be free for it at once
         self._is_closed = False
@@ -130,19 +130,32 @@ class Lanes:
                 thread.start()
         self.changed.notify(num)
 
+    def begin_image(self) -> None:
+        """Says that one more image is under way. On the event loop, as `end_image`."""
+        self._num_images += 1
+        self._note_crowd()
+
+    def end_image(self) -> None:
+        """Says that an image is answered, or not wanted any more."""
+        self._note_crowd()
+        self._num_images -= 1
+
     def lend(self, idle_seconds: float) -> bool:
         """Lends the core of a lane without work to a run that is being taken, until `take_back`. Under the lock.
 
+        One at a time: a graph that is opened for two threads has one helper. Images that are decoded, or whose crops
+        are being cut, will want a core as well: each that is under way counts for one.
+
         Args:
-            idle_seconds: how long no run must have wanted for a core: what comes next would have to wait for this one.
+            idle_seconds: how long not all cores must have been wanted: what comes next would have to wait for this one.
 
         Returns:
             Whether there is such a lane.
         """
-        is_free = self._num_running + self._num_lent + 1 < self._num_allowed
-        if not is_free or time.monotonic() - self._crowded_at < idle_seconds:
+        is_free = max(self._num_images, self._num_running + 1) < self._num_allowed
+        if self._num_lent or not is_free or time.monotonic() - self._crowded_at < idle_seconds:
             return False
-        self._num_lent += 1
+        self._num_lent = 1
         self._tell()
         return True
 
@@ -155,7 +168,7 @@ class Lanes:
 
     def take_back(self) -> None:
         """Ends what `lend` began. Under the lock."""
-        self._num_lent -= 1
+        self._num_lent = 0
         self._tell()
         self.changed.notify()
 
@@ -198,7 +211,6 @@ class Lanes:
                 log_event("a lane's run failed", level=40, error=error, lanes=self._name)
             finally:
                 with self.changed:
-                    self._note_crowd()
                     self._num_busy -= 1
                     self._tell()
                     self._ending.discard(threading.get_ident())
@@ -210,7 +222,6 @@ class Lanes:
             while not self._is_closed:
                 num_allowed = self._num_allowed
                 if self._num_busy + self._num_lent >= num_allowed:
-                    self._note_crowd()
                     self._wait_for_core()
                     continue
                 now = time.monotonic()
@@ -270,8 +281,8 @@ class Lanes:
         return self._num_busy - len(self._telling)
 
     def _note_crowd(self) -> None:
-        """Notes that every core is taken, if by lanes or since work waits for the one that is lent."""
-        if self._num_running >= self._num_allowed or (self._num_lent and self._has_work):
+        """Notes whether there are as many images under way as cores."""
+        if self._num_images >= self._num_allowed:
             self._crowded_at = time.monotonic()
 
 

@@ -6,6 +6,7 @@ Shapes: N crops; S a crop's side.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final, Literal
@@ -29,7 +30,8 @@ from service.logs import log_event
 
 CPU_BUCKETS: Final = ()  # a CPU run costs what its rows cost: padding would only add to it
 GPU_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64)  # a GPU tunes itself anew at each shape it has not met
-SPREAD_THREADS: Final = 2  # of a run that a core without work helps: 1.75 times as fast; more were not measured
+_SPREAD_THREADS: Final = 2  # of a run that a core without work helps: 1.4 to 1.75 times as fast; more were not measured
+_MAX_SPREAD_BYTES: Final = 32_000_000  # of a graph that is opened twice: its weights lie in memory twice
 _INPUT: Final = "images"
 PrecisionChoice = Literal["auto"] | Precision
 # Where each kind of twin runs: int8 was measured on CPUs alone, and a CPU gains nothing by float16.
@@ -42,6 +44,14 @@ LABELS: Final[dict[Task, tuple[str, ...]]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A pack's graphs, opened a second time, for runs by two threads; None for what is too large to lie there twice."""
+
+    detector: Detector | None
+    analyzers: Sequence[Session | None]
+
+
 class OnnxEngine:
     """A pack's graphs, opened on one device. Build it by `open_engine`; safe to call from several threads."""
 
@@ -52,10 +62,11 @@ class OnnxEngine:
         sessions: Sequence[Session],
         device: str,
         buckets: Sequence[int] = (),
-        spread: Detector | None = None,
+        spread: Spread | None = None,
     ) -> None:
         self._pack, self._detector, self._sessions = pack, detector, tuple(sessions)
-        self._device, self._buckets, self._spread = device, tuple(buckets), spread
+        self._device, self._buckets = device, tuple(buckets)
+        self._spread = spread or Spread(None, [None] * len(self._sessions))
 
     @property
     def pack(self) -> Pack:
@@ -67,24 +78,26 @@ class OnnxEngine:
         """The execution provider that runs the first analyzer."""
         return self._device
 
-    @property
-    def most_threads(self) -> int:
-        """Threads that one run of the detector can use."""
-        return 1 if self._spread is None else SPREAD_THREADS
+    def spreads(self, index: int | None = None) -> bool:
+        """Whether the detector, or analyzer number `index`, can run by two threads as well as by one."""
+        return (self._spread.detector if index is None else self._spread.analyzers[index]) is not None
 
-    def detect(self, images: Sequence[NDArray[np.uint8]], min_score: float, num_threads: int = 1) -> list[Detections]:
+    def detect(
+        self, images: Sequence[NDArray[np.uint8]], min_score: float, *, spread: bool = False
+    ) -> list[Detections]:
         """Finds the faces of uint8 (H, W, 3) RGB images of any sizes."""
-        detector = self._detector if num_threads == 1 or self._spread is None else self._spread
+        detector = (self._spread.detector if spread else None) or self._detector
         return detector.detect(images, min_score)
 
-    def analyze(self, index: int, crops: NDArray[np.uint8]) -> Outputs:
+    def analyze(self, index: int, crops: NDArray[np.uint8], *, spread: bool = False) -> Outputs:
         """Runs one analyzer on uint8 (N, S, S, 3) crops; where there are buckets, padded to the next and cut again."""
+        session = (self._spread.analyzers[index] if spread else None) or self._sessions[index]
         num = len(crops)
         padded = next((bucket for bucket in self._buckets if bucket >= num), num)
         if padded > num:
             crops = np.concatenate([crops, np.zeros((padded - num, *crops.shape[1:]), np.uint8)])
         tasks = self._pack.analyzers[index].tasks
-        outputs = self._sessions[index].run({_INPUT: crops}, tasks)
+        outputs = session.run({_INPUT: crops}, tasks)
         return {task: np.asarray(outputs[task], np.float32)[:num] for task in tasks}
 
     def warm_up(self) -> None:
@@ -96,8 +109,8 @@ class OnnxEngine:
         blank = np.zeros((64, 64, 3), np.uint8)
         for num in range(1, MAX_DETECTION_BATCH + 1) if self._buckets else (1,):
             self.detect([blank] * num, 0.5)
-        if self._spread is not None:
-            self.detect([blank], 0.5, SPREAD_THREADS)
+        if self.spreads():
+            self.detect([blank], 0.5, spread=True)
         for index, part in enumerate(self._pack.analyzers):
             crops = known_crops(part.known_answer.seed, part.side_px, 3)
             # Alone and among others: a graph that has frozen the batch size answers only one of the two rightly.
@@ -105,6 +118,8 @@ class OnnxEngine:
             for num in (1, 3, *self._buckets, *self._buckets):
                 outputs = self.analyze(index, np.resize(crops, (num, *crops.shape[1:])))
                 _check_answer(part, outputs, num)
+            if self.spreads(index):
+                _check_answer(part, self.analyze(index, crops[:1], spread=True), 1)
         self._tell_of_graphs()
 
     def _tell_of_graphs(self) -> None:
@@ -137,7 +152,7 @@ def open_engine(
         cuda_graphs: on a GPU, whether each batch size's run is recorded once and then launched whole.
         tensorrt: on a GPU, whether TensorRT runs the analyzers; the detector stays with CUDA and its recordings.
         tensorrt_cache: folder that keeps TensorRT's engines; None builds them at each start.
-        spreads: on a CPU, whether the detector is opened a second time, for runs by two threads.
+        spreads: on a CPU, whether graphs that are not large are opened a second time, for runs by two threads.
 
     Raises:
         StartupError: one line that says what is wrong with the pack, or why the device cannot run it.
@@ -172,9 +187,15 @@ def open_engine(
     return OnnxEngine(pack, detector, sessions, sessions[0].provider, buckets, spread)
 
 
-def _open_spread(folder: Path, pack: Pack) -> Detector:
-    session = open_session(folder / pack.detector.file, intra_op_threads=SPREAD_THREADS, spins=True)
-    return Detector(session, pack.detector)
+def _open_spread(folder: Path, pack: Pack) -> Spread:
+    files = [folder / file for file in (pack.detector.file, *(part.file for part in pack.analyzers))]
+    detector, *analyzers = [
+        open_session(file, intra_op_threads=_SPREAD_THREADS, spins=True)
+        if file.stat().st_size <= _MAX_SPREAD_BYTES
+        else None
+        for file in files
+    ]
+    return Spread(Detector(detector, pack.detector) if detector is not None else None, analyzers)
 
 
 def choose_precision(pack: Pack, device: Device, asked: PrecisionChoice) -> Precision:

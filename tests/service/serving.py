@@ -67,17 +67,16 @@ class WrappedEngine:
     def warm_up(self) -> None:
         self._engine.warm_up()
 
-    @property
-    def most_threads(self) -> int:
-        return 1  # as many runs at once as lanes, whatever each of them waits for
+    def spreads(self, index: int | None = None) -> bool:  # noqa: ARG002 - none does
+        return False  # as many runs at once as lanes, whatever each of them waits for
 
     def detect(
-        self, images: Sequence[NDArray[np.uint8]], min_score: float, num_threads: int = 1
+        self, images: Sequence[NDArray[np.uint8]], min_score: float, *, spread: bool = False
     ) -> Sequence[Detections]:
-        return self._engine.detect(images, min_score, num_threads)
+        return self._engine.detect(images, min_score, spread=spread)
 
-    def analyze(self, index: int, crops: NDArray[np.uint8]) -> Outputs:
-        return self._engine.analyze(index, crops)
+    def analyze(self, index: int, crops: NDArray[np.uint8], *, spread: bool = False) -> Outputs:
+        return self._engine.analyze(index, crops, spread=spread)
 
 
 class GatedEngine(WrappedEngine):
@@ -89,11 +88,11 @@ class GatedEngine(WrappedEngine):
         self.entered = threading.Semaphore(0)
         self.batches: list[int] = []
 
-    def analyze(self, index: int, crops: NDArray[np.uint8]) -> Outputs:
+    def analyze(self, index: int, crops: NDArray[np.uint8], *, spread: bool = False) -> Outputs:
         self.batches.append(len(crops))
         self.entered.release()
         assert self.gate.wait(WAIT_SECONDS), "the test never opened the gate"
-        return super().analyze(index, crops)
+        return super().analyze(index, crops, spread=spread)
 
     def warm_up(self) -> None:
         """Left out: it would wait at the gate."""

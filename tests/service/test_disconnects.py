@@ -47,14 +47,14 @@ class StagedEngine(WrappedEngine):
         self._gates = gates
 
     def detect(
-        self, images: Sequence[NDArray[np.uint8]], min_score: float, num_threads: int = 1
+        self, images: Sequence[NDArray[np.uint8]], min_score: float, *, spread: bool = False
     ) -> Sequence[Detections]:
         self._gates.enter("detector")
-        return super().detect(images, min_score, num_threads)
+        return super().detect(images, min_score, spread=spread)
 
-    def analyze(self, index: int, crops: NDArray[np.uint8]) -> Outputs:
+    def analyze(self, index: int, crops: NDArray[np.uint8], *, spread: bool = False) -> Outputs:
         self._gates.enter("analyzer-0")
-        return super().analyze(index, crops)
+        return super().analyze(index, crops, spread=spread)
 
     def warm_up(self) -> None:
         """Left out, so that the gates count requests alone."""

@@ -19,8 +19,8 @@ IMAGE = {"content-type": "image/png"}
 class ShortEngine(WrappedEngine):
     """An engine that answers one row less than it was given crops."""
 
-    def analyze(self, index: int, crops: NDArray[np.uint8]) -> Outputs:
-        return {task: rows[:-1] for task, rows in super().analyze(index, crops).items()}
+    def analyze(self, index: int, crops: NDArray[np.uint8], *, spread: bool = False) -> Outputs:
+        return {task: rows[:-1] for task, rows in super().analyze(index, crops, spread=spread).items()}
 
     def warm_up(self) -> None:
         """Left out: it would fail."""
@@ -29,8 +29,11 @@ class ShortEngine(WrappedEngine):
 class LongEngine(WrappedEngine):
     """An engine that answers one row more than it was given crops."""
 
-    def analyze(self, index: int, crops: NDArray[np.uint8]) -> Outputs:
-        return {task: np.concatenate([rows, rows[:1]]) for task, rows in super().analyze(index, crops).items()}
+    def analyze(self, index: int, crops: NDArray[np.uint8], *, spread: bool = False) -> Outputs:
+        return {
+            task: np.concatenate([rows, rows[:1]])
+            for task, rows in super().analyze(index, crops, spread=spread).items()
+        }
 
     def warm_up(self) -> None:
         """Left out: it would fail."""
@@ -39,8 +42,8 @@ class LongEngine(WrappedEngine):
 class InfiniteEngine(WrappedEngine):
     """An engine whose ages are infinite."""
 
-    def analyze(self, index: int, crops: NDArray[np.uint8]) -> Outputs:
-        answered = super().analyze(index, crops)
+    def analyze(self, index: int, crops: NDArray[np.uint8], *, spread: bool = False) -> Outputs:
+        answered = super().analyze(index, crops, spread=spread)
         return {**answered, "age": np.full_like(answered["age"], np.inf)}
 
     def warm_up(self) -> None:
@@ -79,8 +82,8 @@ def test_engine_that_is_a_row_off_answers_nobody(tiny_pack: Path, engine: type[W
 class HugeEngine(WrappedEngine):
     """An engine whose embeddings are finite, and too large to be added up."""
 
-    def analyze(self, index: int, crops: NDArray[np.uint8]) -> Outputs:
-        found = super().analyze(index, crops)
+    def analyze(self, index: int, crops: NDArray[np.uint8], *, spread: bool = False) -> Outputs:
+        found = super().analyze(index, crops, spread=spread)
         return {task: np.full_like(rows, 3e38) if task == "embedding" else rows for task, rows in found.items()}
 
     def warm_up(self) -> None:

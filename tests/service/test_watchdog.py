@@ -39,10 +39,10 @@ class HangsOnWhite(WrappedEngine):
         super().__init__(engine)
         self.go = threading.Event()
 
-    def analyze(self, index: int, crops: NDArray[np.uint8]) -> Outputs:
+    def analyze(self, index: int, crops: NDArray[np.uint8], *, spread: bool = False) -> Outputs:
         if crops.mean() > 250:
             assert self.go.wait(WAIT_SECONDS)
-        return super().analyze(index, crops)
+        return super().analyze(index, crops, spread=spread)
 
 
 @pytest.fixture(autouse=True)
