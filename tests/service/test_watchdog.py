@@ -27,7 +27,7 @@ import threading
 from service.onnx_engine import OnnxEngine, open_engine
 settings = settings.model_copy(update={"watchdog_seconds": 0.2})
 engine = open_engine(settings.pack)
-engine.analyze = lambda index, crops: threading.Event().wait()
+engine.analyze = lambda *_, **__: threading.Event().wait()
 engine.warm_up = lambda: None
 """
 
