@@ -29,18 +29,25 @@ class StampingProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type] # on
     timeout_keep_alive_task: asyncio.TimerHandle | None
     _late: "_LateBody | None" = None  # of the request that was answered last
     gone: Callable[[], None] | None = None  # see `Link.watch`; of the request that is being answered
+    _at = 0.0  # when bytes came last
 
     def data_received(self, data: bytes) -> None:
         """Takes in bytes; those that complete a request's headers leave their time and its link in its scope."""
-        at, before = time.monotonic(), self.cycle
+        self._at, before = time.monotonic(), self.cycle
         super().data_received(data)
-        if self.cycle is not before and self.cycle is not None:
-            self.cycle.scope[ARRIVED] = at
-            if _FOLLOWS:
-                self.cycle.scope[LINK] = Link(self, self.cycle)
+        if not _FOLLOWS and self.cycle is not before and self.cycle is not None:
+            self.cycle.scope[ARRIVED] = self._at
         if self._late is not None and self._late.has_come:
             self._late = None
             self._idle_from_now()
+
+    def on_headers_complete(self) -> None:
+        """Notes when they came: of each request, though several come in one go."""
+        before = self.cycle
+        super().on_headers_complete()
+        if self.cycle is not before:
+            self.cycle.scope[ARRIVED] = self._at
+            self.cycle.scope[LINK] = Link(self, self.cycle)
 
     def on_message_complete(self) -> None:
         """Notes the end of a request's body."""

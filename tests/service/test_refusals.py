@@ -91,6 +91,14 @@ def test_refused_caller_keeps_its_connection(full: Served) -> None:
         assert caller.read()[0] == 200
 
 
+def test_requests_sent_in_one_go_are_each_refused(full: Served) -> None:
+    """Bodies and further requests that come with the headers, before the answer is read, are told apart."""
+    one = b"POST /analyze HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nabcde"
+    with calling(full) as caller:
+        caller.connection.sendall(3 * one + b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n" + 2000 * one)
+        assert [caller.read()[0] for _ in range(2004)] == [429] * 3 + [200] + [429] * 2000
+
+
 def test_eight_megabytes_before_the_answer_is_read_keep_the_connection(full: Served) -> None:
     """A body of any size within the cap is thrown away as it comes, and the next request is read behind it."""
     with calling(full) as caller:
