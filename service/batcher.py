@@ -27,7 +27,10 @@ from service.watchdog import REFUSAL, Watchdog
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 _Call = Callable[[Sequence[Item]], Sequence[Answer | ServiceError]]
-_IDLE_RUNS: Final = 2  # how many runs long a lane must have had no work before its core is lent
+# How long all cores must not have been wanted before one is lent: so many runs, and so many seconds. By short runs
+# alone, one would be lent between two of a steady stream of requests, and the next would wait for it.
+_IDLE_RUNS: Final = 2
+_IDLE_SECONDS: Final = 0.03
 _POLL_SECONDS: Final = 0.005
 _TOO_LATE: Final = "The deadline passed while the request waited in the queue."
 _NEWEST: Final = 0.2  # weight of the newest run in the running mean of seconds an item
@@ -76,7 +79,8 @@ class Batcher(Generic[Item, Answer]):
         max_runs: runs in a lane's turn at most. More than one only where work waits for every lane, and the more the
             longer that line is: then nobody is answered later for it in the mean, and the event loop, woken once a
             turn, takes less from the lanes.
-        spread: as `run`, by two threads: for a lone item, while a lane has had no work for twice as long as a run.
+        spread: as `run`, by two threads: for a lone item, where not all cores were wanted for twice as long as a run,
+            nor for 30 ms.
     """
 
     def __init__(
@@ -175,7 +179,8 @@ class Batcher(Generic[Item, Answer]):
         if not (batch or expired):
             return None
         is_alone = len(batch) == 1 and not self._queue
-        if self._spread is not None and is_alone and self._lanes.lend(_IDLE_RUNS * self._seconds_per_item):
+        idle_seconds = max(_IDLE_RUNS * self._seconds_per_item, _IDLE_SECONDS)
+        if self._spread is not None and is_alone and self._lanes.lend(idle_seconds):
             return partial(self._run_turn, batch, expired, self._spread)
         return partial(self._run_turn, batch, expired)
 
