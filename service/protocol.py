@@ -32,17 +32,17 @@ class StampingProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type] # on
     _at = 0.0  # when bytes came last
 
     def data_received(self, data: bytes) -> None:
-        """Takes in bytes; those that complete a request's headers leave their time and its link in its scope."""
+        """Takes in bytes; those that complete a request's headers leave their time in its scope."""
         self._at, before = time.monotonic(), self.cycle
         super().data_received(data)
-        if not _FOLLOWS and self.cycle is not before and self.cycle is not None:
+        if not _FOLLOWS and self.cycle is not before and self.cycle is not None:  # h11 tells of no headers' end
             self.cycle.scope[ARRIVED] = self._at
         if self._late is not None and self._late.has_come:
             self._late = None
             self._idle_from_now()
 
     def on_headers_complete(self) -> None:
-        """Notes when they came: of each request, though several come in one go."""
+        """Leaves their time and the link in the request's scope: in each one's, though several come in one go."""
         before = self.cycle
         super().on_headers_complete()
         if self.cycle is not before:

@@ -47,6 +47,21 @@ class Spread:
             self.lanes.begin_image()
         self.batcher.put([Wish(item, soon(), self.ends.put, lambda: True) for item in items])
 
+    async def put_and_hold(self, item: int) -> threading.Event:
+        """Queues an item, with both gates open; its lane is then held at telling its answer until the event is set."""
+        in_tail, go_on = threading.Event(), threading.Event()
+
+        def done(_: object) -> None:
+            in_tail.set()
+            assert go_on.wait(WAIT_SECONDS)
+
+        self.wide.open.set()
+        self.narrow.open.set()
+        self.lanes.begin_image()
+        self.batcher.put([Wish(item, soon(), done, lambda: True)])
+        assert await asyncio.to_thread(in_tail.wait, WAIT_SECONDS)
+        return go_on
+
     async def end(self) -> End:
         end = await asyncio.to_thread(self.ends.get, timeout=WAIT_SECONDS)
         self.lanes.end_image()
@@ -102,20 +117,10 @@ def test_images_that_come_together_take_a_lane_each() -> None:
 
 def test_who_asks_again_as_soon_as_told_is_no_crowd() -> None:
     """A lane that still tells what it found wants for no core: the next image is looked at by two threads as well."""
-    in_tail, go_on = threading.Event(), threading.Event()
-
-    def first(_: object) -> None:
-        in_tail.set()
-        assert go_on.wait(WAIT_SECONDS)
 
     async def main() -> None:
         spread = Spread()
-        spread.wide.open.set()
-        spread.narrow.open.set()
-        spread.lanes.begin_image()
-        spread.batcher.put([Wish(1, soon(), first, lambda: True)])
-        await spread.wide.wait_for_run()
-        assert await asyncio.to_thread(in_tail.wait, WAIT_SECONDS)
+        go_on = await spread.put_and_hold(1)
         spread.lanes.end_image()
         spread.put(2)
         await spread.end()
@@ -147,19 +152,10 @@ def test_a_run_that_hangs_gives_the_core_back() -> None:
 
 def test_an_image_whose_crops_are_being_cut_will_want_its_core() -> None:
     """What is under way between two runs counts for a core, though its lane has no run: another's run is narrow."""
-    in_tail, go_on = threading.Event(), threading.Event()
-
-    def cut(_: object) -> None:
-        in_tail.set()
-        assert go_on.wait(WAIT_SECONDS)
 
     async def main() -> None:
         spread = Spread()
-        spread.wide.open.set()
-        spread.narrow.open.set()
-        spread.lanes.begin_image()
-        spread.batcher.put([Wish(1, soon(), cut, lambda: True)])
-        assert await asyncio.to_thread(in_tail.wait, WAIT_SECONDS)
+        go_on = await spread.put_and_hold(1)
         spread.put(2)
         await spread.end()
         go_on.set()
