@@ -19,6 +19,7 @@ from model.runtime.labels import Task
 from model.runtime.pack import Pack
 from service.analysis import Analysis, ImageResult, Options, Timings, Upload
 from service.batcher import Batcher
+from service.cores import whole_cores
 from service.engine import MAX_DETECTION_BATCH, Engine
 from service.errors import Internal, ServiceError
 from service.job import Job, Row, Sought, Stages
@@ -69,7 +70,13 @@ class Analyzer:
         gpu = settings.device == "cuda"
         # Where lanes fill the cores, the event loop would wait behind them with every probe and every refusal; the one
         # that drives a GPU leaves its core to others anyhow, and must not keep the GPU waiting.
-        self._lanes = Lanes(settings.num_lanes, "model", yields=not gpu, neighbours=None if gpu else neighbours)
+        self._lanes = Lanes(
+            settings.num_lanes,
+            "model",
+            yields=not gpu,
+            neighbours=None if gpu else neighbours,
+            cores=whole_cores(settings.num_lanes) if not gpu and neighbours is None else (),
+        )
         self._decode_lanes = Lanes(
             settings.num_decode_lanes,
             "decode",

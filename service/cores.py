@@ -1,4 +1,4 @@
-"""How many cores this process may use: its affinity and its control group's quota, never the host's count.
+"""Which cores this process may use, and how many: its affinity and its control group's quota, never the host's count.
 
 Never counts what the machine has: inside a container that figure starts threads that the kernel then throttles.
 """
@@ -16,6 +16,16 @@ def usable_cores(cgroup_root: Path = CGROUP_ROOT, membership: Path = MEMBERSHIP)
     quota = cpu_quota(cgroup_root, membership)
     affinity = len(os.sched_getaffinity(0))
     return affinity if quota is None else max(1, min(affinity, int(quota)))
+
+
+def whole_cores(num: int, cgroup_root: Path = CGROUP_ROOT, membership: Path = MEMBERSHIP) -> tuple[int, ...]:
+    """The cores this process may use, by number, if they are just so many and each may be kept busy; else none.
+
+    Under a quota of fewer, which of them are free at a time is the scheduler's to know.
+    """
+    cores = os.sched_getaffinity(0)
+    is_whole = num == len(cores) == usable_cores(cgroup_root, membership)
+    return tuple(sorted(cores)) if is_whole else ()
 
 
 def cpu_quota(cgroup_root: Path = CGROUP_ROOT, membership: Path = MEMBERSHIP) -> float | None:

@@ -3,9 +3,9 @@
 One set of lanes runs every graph of a pack, detector and analyzers alike, so that lanes times intra-op threads (one)
 never exceed the cores. A lane that has done with one run takes the next from whoever has waited longest, but for a few
 newcomers, without a word to the event loop: on a CPU the way there and back would leave a core idle after each run. A
-lane without work may lend its core to another's run, and begins none meanwhile. Where several processes share the
-cores, each may use what the others do not; what one begins on its own share waits for nobody, so for the length of a
-run there may be one run more.
+lane without work may lend its core to another's run, and begins none meanwhile. While all cores are wanted each lane
+may keep to one of its own. Where several processes share the cores, each may use what the others do not; what one
+begins on its own share waits for nobody, so for the length of a run there may be one run more.
 Decoding has lanes of its own, or it would starve the queues.
 Never holds a queue of graphs: what waits for a lane waits in its `Batcher`.
 """
@@ -16,10 +16,11 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, ParamSpec, Protocol, TypeVar
 
+from service.affinity import Affinity
 from service.condition import LifoCondition
 from service.logs import log_event
 from service.reply import Reply
@@ -29,6 +30,8 @@ T = TypeVar("T")
 Run = Callable[[], object]  # what it gives is nobody's
 _NICER, _NICEST = 4, 19
 _ALWAYS: Final = 0.0
+# How long after all cores were wanted lanes keep to theirs. None is lent so soon, or two threads would share one.
+_CROWD_SECONDS: Final = 0.03
 _LOOK_SECONDS: Final = 0.002  # between two looks at what neighbours use: they tell nobody
 
 
@@ -78,6 +81,7 @@ class Lanes:
         dropped: called for each call that was not wanted any more before it began.
         yields: whether they let the other threads of the process go first, where they want the same core.
         neighbours: who else shares the cores. Up to as many lanes again then run on what the others do not use.
+        cores: by number, one a lane, which they keep to while as many images as lanes are under way; none: to none.
     """
 
     def __init__(
@@ -88,8 +92,10 @@ class Lanes:
         *,
         yields: bool = False,
         neighbours: Neighbours | None = None,
+        cores: Sequence[int] = (),
     ) -> None:
         self.num, self._name, self._yields, self._neighbours = num, name, yields, neighbours
+        self._cores = cores
         self._num_threads = num if neighbours is None else min(2 * num, neighbours.num_cores)
         self._is_looking = False  # whether a lane looks again and again if the others have left a core
         self.changed = LifoCondition()  # a lane that has only just run is the one that is warm
@@ -123,9 +129,11 @@ class Lanes:
             self._ending.add(lane)
             num -= 1
         if not self._threads:
-            names = (f"mien-{self._name}_{number}" for number in range(self._num_threads))
             # Daemons: a run that hangs in a library must not hold up the interpreter's end.
-            self._threads = [threading.Thread(target=self._work, name=name, daemon=True) for name in names]
+            self._threads = [
+                threading.Thread(target=self._work, args=(number,), name=f"mien-{self._name}_{number}", daemon=True)
+                for number in range(self._num_threads)
+            ]
             for thread in self._threads:
                 thread.start()
         self.changed.notify(num)
@@ -201,10 +209,12 @@ class Lanes:
         for thread in self._threads if wait else ():
             thread.join()
 
-    def _work(self) -> None:
+    def _work(self, number: int) -> None:
         if self._yields:
             _yield()
+        affinity = Affinity(number, self._cores)
         while (run := self._next()) is not None:
+            affinity.keep(self._is_crowded)
             try:
                 run()
             except BaseException as error:  # whatever it is, the lane goes on: it belongs to everyone
@@ -279,6 +289,12 @@ class Lanes:
     @property
     def _num_running(self) -> int:
         return self._num_busy - len(self._telling)
+
+    @property
+    def _is_crowded(self) -> bool:
+        """Whether all cores are wanted, or were a moment ago: between two images of a steady stream they are not."""
+        is_full = self._num_images >= self._num_allowed
+        return is_full or time.monotonic() - self._crowded_at < _CROWD_SECONDS
 
     def _note_crowd(self) -> None:
         """Notes whether there are as many images under way as cores."""

@@ -1,7 +1,7 @@
 """Shares: what each of several workers may use of this machine.
 
 On a CPU, lanes: as many in all as there are cores that the service may use, by affinity and quota. On GPUs, one worker
-a GPU. Never pins a worker to cores: the scheduler moves threads better on a machine that is not all the service's own.
+a GPU. Never pins a worker to cores: it may use what the others leave.
 """
 
 import os
