@@ -153,24 +153,26 @@ class Head(nn.Module):
             if config.landmark_depth
         )
 
-    def forward(self, maps: list[Tensor], level: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Answers one level: score logits (B, A, 1), logarithms of box sides (B, A, 4), points (B, A, 10).
+    def forward(self, maps: list[Tensor], level: int, half_C11: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Answers one level: score logits, logarithms of box sides, and key points in strides.
 
         Args:
             maps: the neck's (B, C, H, W), finest first.
             level: which, 0 for the finest.
+            half_C11: what key points are multiplied by, a channel's anchor's half side.
+
+        Returns:
+            Maps (B, 2, H, W), (B, 8, H, W), (B, 20, H, W), of two anchors a cell.
         """
         features = maps[level]
         for block in self.tower:
             features = block(features, level) if self.level_norms else block(features)
-        landmarks = self.landmarks(features)
+        # Each convolution by itself: a graph then multiplies its weights when it is loaded, and nothing when it runs.
+        landmarks = self.landmarks(features) * half_C11
         if self.landmark_heads:
-            landmarks = landmarks + self.landmark_heads[level](maps[level], maps[level - 1] if level else None)
-        return (
-            _by_anchor(self.score(features), 1),
-            _by_anchor(self.box(features), 4),
-            _by_anchor(landmarks, 2 * NUM_LANDMARKS),
-        )
+            finer = maps[level - 1] if level else None
+            landmarks = landmarks + self.landmark_heads[level](maps[level], finer) * half_C11
+        return self.score(features), self.box(features), landmarks
 
 
 def _answer(width: int, width_out: int) -> nn.Conv2d:
@@ -192,16 +194,10 @@ class DetectorNetwork(nn.Module):
         super().__init__()
         self.config = config
         self.backbone, self.neck, self.head = Backbone(config), Neck(config), Head(config)
-        halves = [
-            torch.tensor(sides, dtype=torch.float32).view(1, 1, NUM_ANCHORS, 1) / (2 * stride)
-            for sides, stride in zip(ANCHOR_SIDES_PX, STRIDES, strict=True)
-        ]
-        for stride, half in zip(STRIDES, halves, strict=True):
+        for stride, sides in zip(STRIDES, ANCHOR_SIDES_PX, strict=True):
+            half = torch.tensor(sides, dtype=torch.float32) / (2 * stride)
             self.register_buffer(f"half_side_{stride}", half, persistent=False)
-
-        lowered = torch.zeros(1, 1, NUM_ANCHORS, 1)
-        lowered[:, :, 0] = config.small_shift
-        self.register_buffer("lowered", lowered, persistent=False)
+        self.register_buffer("lowered", torch.tensor([[[config.small_shift]], [[0.0]]]), persistent=False)
 
     def levels(self, images_BCHW: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Runs the network, finest level first.
@@ -210,23 +206,37 @@ class DetectorNetwork(nn.Module):
             A level's score logits (B, A, 1), distances (B, A, 4) from an anchor's centre to the box's left, top, right
             and bottom, and key points (B, A, 10) from that centre, both in strides.
         """
-        results = []
-        maps = self.neck(self.backbone(images_BCHW))
-        for level, stride in enumerate(STRIDES):
-            score, box, landmarks = self.head(maps, level)
-            half: Tensor = getattr(self, f"half_side_{stride}")
-            sides = box.clamp(-_MAX_LOG_SIZE, _MAX_LOG_SIZE).exp()
-            scaled = [(each.unflatten(1, (-1, NUM_ANCHORS)) * half).flatten(1, 2) for each in (sides, landmarks)]
-            results.append((score, scaled[0], scaled[1]))
-        return results
+        return [
+            (_by_anchor(score, 1), _by_anchor(box, 4), _by_anchor(landmarks, 2 * NUM_LANDMARKS))
+            for score, box, landmarks in self._answers(images_BCHW)
+        ]
 
     def forward(self, images_BCHW: Tensor) -> tuple[Tensor, ...]:
         """The nine outputs of an SCRFD graph: scores (0 to 1) of strides 8, 16, 32, then boxes, then key points."""
-        score, box, landmarks = zip(*self.levels(images_BCHW), strict=True)
+        score, box, landmarks = zip(*self._answers(images_BCHW), strict=True)
         if self.config.small_shift:
-            finest = score[0].unflatten(1, (-1, NUM_ANCHORS)) - self.lowered
-            score = (finest.flatten(1, 2), *score[1:])
-        return (*(each.sigmoid() for each in score), *box, *landmarks)
+            score = (score[0] - self.lowered, *score[1:])
+        return (
+            *(_by_anchor(each, 1).sigmoid() for each in score),
+            *(_by_anchor(each, 4) for each in box),
+            *(_by_anchor(each, 2 * NUM_LANDMARKS) for each in landmarks),
+        )
+
+    def _answers(self, images_BCHW: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """What `levels` gives, as maps (B, C, H, W) of two anchors' channels.
+
+        What anchors are scaled by is a channel's here, where it costs a graph nothing or little; behind `_by_anchor` it
+        would be spread over rows of a few numbers.
+        """
+        maps = self.neck(self.backbone(images_BCHW))
+        answers = []
+        for level, stride in enumerate(STRIDES):
+            half_A: Tensor = getattr(self, f"half_side_{stride}")
+            half_C11 = half_A.repeat_interleave(2 * NUM_LANDMARKS).view(-1, 1, 1)
+            score, box, landmarks = self.head(maps, level, half_C11)
+            sides = box.clamp(-_MAX_LOG_SIZE, _MAX_LOG_SIZE).exp() * half_A.repeat_interleave(4).view(-1, 1, 1)
+            answers.append((score, sides, landmarks))
+        return answers
 
 
 def with_small_shift(network: DetectorNetwork, small_shift: float) -> DetectorNetwork:

@@ -33,11 +33,14 @@ class Blobs:
         """
         height, width, channels = canvases[0].shape
         blob_NCHW = self._memory((len(canvases), channels, height, width))
-        plane_HW = np.empty((height, width), np.float32)
+        scratch_HW = np.empty((height, width), np.float32) if self._dtype is not np.float32 else None
         for row, canvas in enumerate(canvases):
-            # One plane after another: numpy is ten times as quick on what lies in one piece.
+            # One plane after another: numpy is ten times as quick on what lies in one piece. Cast before it computes,
+            # since numpy casts what it computes on in small pieces.
             for channel, pixels_HW in enumerate(cv2.split(canvas)):
-                np.subtract(pixels_HW, self._mean, out=plane_HW, dtype=np.float32)
+                plane_HW = blob_NCHW[row, channel] if scratch_HW is None else scratch_HW
+                np.copyto(plane_HW, pixels_HW)
+                np.subtract(plane_HW, self._mean, out=plane_HW)
                 np.multiply(plane_HW, self._scale, out=blob_NCHW[row, channel], casting="same_kind")
         return blob_NCHW
 

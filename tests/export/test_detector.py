@@ -1,5 +1,6 @@
 """Tests of `export.detector`."""
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,6 +82,23 @@ def test_landmark_blocks(tmp_path: Path) -> None:
     save_detector(tmp_path / "ema", tiny_detector(config=replace(WHOLE, small_shift=0.5)), OperatingPoint())
     export_detector(tmp_path / "ema", tmp_path / "detector.onnx")
     assert (tmp_path / "detector.onnx").exists()
+
+
+def test_scales_are_a_channels(tmp_path: Path) -> None:
+    """Anchors' sizes multiply maps, not rows of a few numbers; of key points, the convolutions, which take them in."""
+    save_detector(tmp_path / "ema", tiny_detector(config=replace(WHOLE, small_shift=0.5)), OperatingPoint())
+    export_detector(tmp_path / "ema", tmp_path / "detector.onnx")
+    graph = onnx.load(tmp_path / "detector.onnx").graph
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    makers = {name: node.op_type for node in graph.node for name in node.output}
+    scaled = [
+        (shapes[constant], makers[map_name])
+        for node in graph.node
+        if node.op_type in ("Mul", "Sub")
+        for map_name, constant in [node.input]
+        if map_name in makers and len(shapes.get(constant, ())) > 1
+    ]
+    assert Counter(scaled) == {((20, 1, 1), "Conv"): 6, ((8, 1, 1), "Exp"): 3, ((2, 1, 1), "Conv"): 1}
 
 
 def test_repeatable(exported: tuple[Path, DetectorPart], checkpoint: Path, tmp_path: Path) -> None:
