@@ -7,10 +7,9 @@ becomes of the company.
 
 import asyncio
 import contextlib
-import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final
 
 import click
@@ -18,6 +17,7 @@ from photographs import six_faces
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from rounds import HEAD, add_row
 
 from model.runtime.pack import DEFAULT_PACK
 from service.bench.contenders import Contender, running_service
@@ -52,11 +52,11 @@ def main(pack: str, num_busy: int, num_clients: int, num_rounds: int, seconds: f
             alone.append(_load(service, found[0], num_clients, seconds))
             with _company(num_busy):
                 beside.append(_load(service, found[0], num_clients, seconds))
-    table = Table("", "min", "median", "max", title=f"{usable_cores()} cores, {num_clients} clients, {name}")
+    table = Table(*HEAD, title=f"{usable_cores()} cores, {num_clients} clients, {name}")
     for words, rounds in (("alone", alone), (f"beside {num_busy} busy processes", beside)):
-        _row(table, f"{words}, requests a second", [rate for rate, _ in rounds], 1)
-        _row(table, f"{words}, the service's cores", [cores for _, cores in rounds], 2)
-    _row(table, "beside them by alone", [more[0] / less[0] for less, more in zip(alone, beside, strict=True)], 3)
+        add_row(table, f"{words}, requests a second", [rate for rate, _ in rounds], 1)
+        add_row(table, f"{words}, the service's cores", [cores for _, cores in rounds], 2)
+    add_row(table, "beside them by alone", [more[0] / less[0] for less, more in zip(alone, beside, strict=True)], 3)
     Console().print(table)
 
 
@@ -73,11 +73,6 @@ def _company(num: int) -> Iterator[None]:
             process = stack.enter_context(subprocess.Popen([sys.executable, "-c", _BUSY]))  # noqa: S603 - our own words
             stack.callback(process.kill)
         yield
-
-
-def _row(table: Table, name: str, values: Sequence[float], digits: int) -> None:
-    stated = (min(values), statistics.median(values), max(values))
-    table.add_row(name, *(f"{value:.{digits}f}" for value in stated))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ import contextlib
 import http.client
 import multiprocessing
 import os
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ from photographs import six_faces
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from rounds import HEAD, add_row
 
 from model.runtime.detection import Detections
 from model.runtime.pack import DEFAULT_PACK
@@ -136,18 +136,13 @@ def _ask(port: int, request: Request, num: int) -> list[float]:
 
 def _show(rates: dict[int, list[float]], seconds: dict[int, list[float]], num_callers: int, name: str) -> None:
     title = f"{usable_cores()} cores, {num_callers} callers, {name}"
-    table = Table("", "min", "median", "max", title=title)
+    table = Table(*HEAD, title=title)
     for num in rates:
-        _row(table, f"workers {num}, requests a second", rates[num], 2)
-        _row(table, f"workers {num}, an answer, ms", [1000 * second for second in seconds[num]], 0)
+        add_row(table, f"workers {num}, requests a second", rates[num], 2)
+        add_row(table, f"workers {num}, an answer, ms", [1000 * second for second in seconds[num]], 0)
     one, several = rates.values()
-    _row(table, "several by one", [more / less for less, more in zip(one, several, strict=True)], 3)
+    add_row(table, "several by one", [more / less for less, more in zip(one, several, strict=True)], 3)
     Console().print(table)
-
-
-def _row(table: Table, name: str, values: Sequence[float], digits: int) -> None:
-    stated = (min(values), statistics.median(values), max(values))
-    table.add_row(name, *(f"{value:.{digits}f}" for value in stated))
 
 
 def _serve_recorded(pack: str, port: int) -> None:
@@ -164,8 +159,8 @@ def _processor_time(pack: str, request: Request, num_rounds: int, num_requests: 
     table = Table("processor time of one process", "min", "median", "max", title=request.name)
     for name, target in (("with graphs", _serve_real), ("with free graphs", _serve_recorded)):
         whole, loop = _spent(target, pack, request, num_rounds, num_requests, num_callers)
-        _row(table, f"{name}, all threads, ms a request", whole, 2)
-        _row(table, f"{name}, the event loop's thread, ms a request", loop, 2)
+        add_row(table, f"{name}, all threads, ms a request", whole, 2)
+        add_row(table, f"{name}, the event loop's thread, ms a request", loop, 2)
     Console().print(table)
 
 
