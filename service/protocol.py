@@ -8,7 +8,9 @@ bytes.
 """
 
 import asyncio
+import fcntl
 import os
+import termios
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -64,6 +66,15 @@ class StampingProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type] # on
         if self._late is not None:
             self._late.end()
             self._late = None
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Closes a connection that has been idle for long, but for one whose next request has come and waits unread."""
+        if _has_unread(self.transport):
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+        else:
+            super().timeout_keep_alive_handler()
 
     def follow(self, seconds: float, done: Callable[[], None]) -> None:
         """See `Link.follow`."""
@@ -178,6 +189,17 @@ def _write_now(transport: asyncio.Transport, data: bytes) -> int:
         return os.write(transport.get_extra_info("socket").fileno(), data)
     except OSError:
         return 0
+
+
+def _has_unread(transport: asyncio.Transport) -> bool:
+    """Whether the kernel holds bytes of the caller's that the event loop has not come to."""
+    if transport.is_closing():
+        return False
+    try:
+        held = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.FIONREAD, bytes(4))
+    except OSError:
+        return False
+    return any(held)
 
 
 class _LateBody:

@@ -31,7 +31,6 @@ _BACKLOG: Final = 2048
 # Connections taken in one go. asyncio would take as many as wait; where descriptors run out, its loop goes on as often
 # again, with a line in the log and a timer each time.
 _ACCEPTED_AT_ONCE: Final = 1
-_KEEP_ALIVE_SECONDS: Final = 5  # how long a connection may be idle between two requests
 _POLL_SECONDS: Final = 0.05
 _SWEEP_TICKS: Final = 10  # of 0.1 seconds
 
@@ -78,7 +77,7 @@ def make_server(
         ws="none",
         lifespan="on",
         backlog=_ACCEPTED_AT_ONCE,
-        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_keep_alive=parts.settings.keep_alive_seconds,
         timeout_graceful_shutdown=int(parts.settings.drain_seconds),
     )
     return Server(config, parts, address_of(listener), announce, failure, member)
@@ -151,7 +150,8 @@ class Server(uvicorn.Server):
         admission.enter(State.LEAVING)
         await self._wait(settings.drain_delay_seconds, lambda: False)
         if self._leaves_alone:  # whoever it has let in is still answered: they cannot know that others would be
-            await self._wait(_KEEP_ALIVE_SECONDS, lambda: not self.server_state.connections)
+            idle_seconds = min(settings.keep_alive_seconds, settings.drain_seconds)
+            await self._wait(idle_seconds, lambda: not self.server_state.connections)
         admission.enter(State.DRAINING)
         if not await self._wait(settings.drain_seconds, lambda: admission.in_flight == 0):
             log_event("stopped before accepted work was finished", level=30, images=admission.in_flight)

@@ -115,6 +115,13 @@ class Settings(BaseSettings):
         description="Images decoded at once beside the graphs' lanes, of each worker: on a CPU what is no JPEG of up "
         "to 2 MB; default: its usable cores.",
     )
+    keep_alive_seconds: int = Field(
+        default=5,
+        ge=1,
+        le=3600,
+        description="How long a connection may be idle between two requests; behind a load balancer, longer than that "
+        "keeps its own.",
+    )
     drain_delay_seconds: float = Field(
         default=0, ge=0, le=300, description="After SIGTERM, work is still taken for as long."
     )

@@ -15,6 +15,9 @@ from typing import Final
 from service.client import HOST
 
 ANSWER_SECONDS: Final = 120.0
+# Servers close what is idle for longer, mien after 5 seconds: a request that crosses that on its way is lost without
+# any fault of theirs, and a caller that is well made sends none.
+IDLE_SECONDS: Final = 4.0
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _CLOSE: Final = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
 _HEAD_END: Final = b"\r\n\r\n"
@@ -102,9 +105,9 @@ class Connection(asyncio.Protocol):
 class Pool:
     """Connections to one port; as many are open as there are requests under way."""
 
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._idle: list[Connection] = []
+    def __init__(self, port: int, idle_seconds: float = IDLE_SECONDS) -> None:
+        self._port, self._idle_seconds = port, idle_seconds
+        self._idle: list[tuple[Connection, float]] = []  # and since when, the one that was used last behind the others
 
     async def exchange(self, request: bytes, *, keep_body: bool = False) -> tuple[Answered, bytes]:
         """One request on an idle connection, or on a new one.
@@ -124,7 +127,7 @@ class Pool:
                 raise LostAnswerError(str(error) or "no answer in time") from error
             raise
         if connection.reusable:
-            self._idle.append(connection)
+            self._idle.append((connection, time.monotonic()))
         else:
             connection.close()
         return answered, connection.body
@@ -132,13 +135,14 @@ class Pool:
     def close(self) -> None:
         """Ends the idle connections."""
         while self._idle:
-            self._idle.pop().close()
+            self._idle.pop()[0].close()
 
     def _taken(self) -> Connection | None:
         while self._idle:
-            connection = self._idle.pop()
-            if connection.reusable:
+            connection, since = self._idle.pop()
+            if connection.reusable and time.monotonic() - since < self._idle_seconds:
                 return connection
+            connection.close()
         return None
 
     async def _opened(self) -> Connection:
@@ -148,9 +152,9 @@ class Pool:
 
 
 @contextlib.asynccontextmanager
-async def connected(port: int) -> AsyncIterator[Pool]:
-    """A pool of connections to a port, closed afterwards."""
-    pool = Pool(port)
+async def connected(port: int, idle_seconds: float = IDLE_SECONDS) -> AsyncIterator[Pool]:
+    """A pool of connections to a port, each used again unless it was idle for as long; closed afterwards."""
+    pool = Pool(port, idle_seconds)
     try:
         yield pool
     finally:

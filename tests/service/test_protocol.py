@@ -261,6 +261,50 @@ def test_caller_that_hangs_up_is_told_of_once(num_bytes: int, looks_away: bool) 
     assert asyncio.run(check()) == (0 if looks_away else 1)
 
 
+def test_a_request_that_waits_unread_keeps_an_idle_connection() -> None:
+    """It came before the keep-alive ended, and the event loop, busy with something else, had not read it by then.
+
+    In uvloop timers come right behind what was read in a turn; asyncio's own loop reads again before them.
+    """
+    uvloop = pytest.importorskip("uvloop")
+    request = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"
+
+    async def check() -> None:
+        loop = asyncio.get_running_loop()
+        async with _served(Stamps()) as (app, address):
+            with socket.create_connection(address) as caller:
+                caller.setblocking(False)
+
+                async def answer() -> bytes:
+                    received = b""
+                    while not received.endswith(b"ok"):
+                        received += (part := await loop.sock_recv(caller, 4096))
+                        assert part, "the connection was closed"
+                    return received
+
+                await loop.sock_sendall(caller, request)
+                await answer()
+                ends = time.monotonic() + KEEP_ALIVE_SECONDS
+
+                def be_busy() -> None:
+                    assert caller.send(request) == len(request)
+                    bell.recv(1)
+                    while time.monotonic() < ends + BUSY_SECONDS:
+                        pass
+
+                ringer, bell = socket.socketpair()
+                with ringer, bell:
+                    loop.add_reader(bell, be_busy)
+                    loop.call_later(ends - time.monotonic() - 2 * BUSY_SECONDS, ringer.send, b"x")
+                    assert b" 200 " in await answer()
+                    assert await loop.sock_recv(caller, 1) == b""  # idle again, it is closed
+                    loop.remove_reader(bell)
+        assert len(app.came) == 2
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(asyncio.wait_for(check(), 10 * KEEP_ALIVE_SECONDS))
+
+
 @contextlib.asynccontextmanager
 async def _served(app: App) -> AsyncIterator[tuple[App, tuple[str, int]]]:
     """The app on a real server in this event loop."""

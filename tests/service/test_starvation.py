@@ -170,3 +170,19 @@ def test_body_that_drips_in_is_504_and_others_are_answered(tiny_pack: Path) -> N
             assert post(served.url) == 429
             assert answer.result().startswith(b"HTTP/1.1 504")
         assert post(served.url) == 200
+
+
+@pytest.mark.parametrize("seconds", [1, 2])
+def test_an_idle_connection_is_kept_for_as_long_as_the_operator_says(tiny_pack: Path, seconds: int) -> None:
+    """Behind a load balancer it must outlast what that keeps, so that neither closes it under the other's request."""
+    with (
+        serving(settings_for(tiny_pack, keep_alive_seconds=seconds)) as service,
+        socket.create_connection(service.address, WAIT_SECONDS) as connection,
+    ):
+        connection.sendall(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n")
+        received = b""
+        while not received.endswith(b"}"):
+            received += connection.recv(65536)
+        began = time.monotonic()
+        assert connection.recv(1) == b""
+        assert 0.9 * seconds < time.monotonic() - began < 4  # 5 by default

@@ -53,6 +53,25 @@ async def served(serve: Serve) -> AsyncIterator[int]:
     await asyncio.gather(*(task for task in running if task is not None))
 
 
+@pytest.mark.parametrize(("idle_seconds", "num_connections"), [(60.0, 1), (0.0, 3)])
+def test_no_connection_is_used_that_was_idle_for_long(idle_seconds: float, num_connections: int) -> None:
+    """A server closes those: three requests, one after another, take one connection or three."""
+    num = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal num
+        num += 1
+        await answering(OK, OK, OK)(reader, writer)
+
+    async def ask() -> None:
+        async with served(serve) as port, connected(port, idle_seconds) as pool:
+            for _ in range(3):
+                await pool.exchange(get("/"))
+
+    asyncio.run(ask())
+    assert num == num_connections
+
+
 def test_even_arrivals_are_as_many_as_were_asked_for() -> None:
     """Ten a second for half a second are five, a tenth of a second apart."""
     assert evenly(10, 0.5) == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4])
