@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Final
 
 import click
-from photographs import six_faces
+from named import named_request
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -22,9 +22,8 @@ from rounds import HEAD, add_row
 from model.runtime.pack import DEFAULT_PACK
 from service.bench.contenders import Contender, running_service
 from service.bench.load import closed_loop
-from service.bench.requests import Request, make_requests
+from service.bench.requests import Request
 from service.cores import usable_cores
-from service.onnx_engine import open_engine
 
 _WARM_SECONDS: Final = 2.0
 _BUSY: Final = "while True: pass"
@@ -41,17 +40,15 @@ _BUSY: Final = "while True: pass"
 )
 def main(pack: str, num_busy: int, num_clients: int, num_rounds: int, seconds: float, name: str) -> None:
     """Runs the bench."""
-    found = make_requests(six_faces(), open_engine(pack), [name])
-    if not found:
-        raise click.ClickException(f"no request is named {name!r}")
+    request = named_request(pack, name)
     alone: list[tuple[float, float]] = []
     beside: list[tuple[float, float]] = []
     with running_service(pack, {"MIEN_MAX_IN_FLIGHT": str(max(2 * num_clients, 64))}) as service:
-        _load(service, found[0], num_clients, _WARM_SECONDS)
+        _load(service, request, num_clients, _WARM_SECONDS)
         for _ in track(range(num_rounds), "rounds"):
-            alone.append(_load(service, found[0], num_clients, seconds))
+            alone.append(_load(service, request, num_clients, seconds))
             with _company(num_busy):
-                beside.append(_load(service, found[0], num_clients, seconds))
+                beside.append(_load(service, request, num_clients, seconds))
     table = Table(*HEAD, title=f"{usable_cores()} cores, {num_clients} clients, {name}")
     for words, rounds in (("alone", alone), (f"beside {num_busy} busy processes", beside)):
         add_row(table, f"{words}, requests a second", [rate for rate, _ in rounds], 1)

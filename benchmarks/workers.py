@@ -18,8 +18,8 @@ from typing import Final
 
 import click
 import numpy as np
+from named import named_request
 from numpy.typing import NDArray
-from photographs import six_faces
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -28,7 +28,7 @@ from rounds import HEAD, add_row
 from model.runtime.detection import Detections
 from model.runtime.pack import DEFAULT_PACK
 from service.app import serve
-from service.bench.requests import Request, make_requests
+from service.bench.requests import Request
 from service.client import HOST, free_port, serving
 from service.cores import usable_cores
 from service.engine import Outputs
@@ -87,7 +87,7 @@ def main(
     pack: str, num_workers: int, num_rounds: int, num_requests: int, num_callers: int, name: str, processor_time: bool
 ) -> None:
     """Runs the bench."""
-    request = _request(pack, name)
+    request = named_request(pack, name)
     if processor_time:
         _processor_time(pack, request, num_rounds, num_requests, num_callers)
         return
@@ -105,13 +105,6 @@ def main(
                 seconds[num] += _load(threads, service.port, request, each, num_callers)
                 rates[num].append(each * num_callers / (time.perf_counter() - began))
     _show(rates, seconds, num_callers, name)
-
-
-def _request(pack: str, name: str) -> Request:
-    found = make_requests(six_faces(), open_engine(pack), [name])
-    if not found:
-        raise click.ClickException(f"no request is named {name!r}")
-    return found[0]
 
 
 def _load(threads: ThreadPoolExecutor, port: int, request: Request, each: int, num_callers: int) -> list[float]:

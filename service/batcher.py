@@ -18,7 +18,7 @@ from functools import partial
 from typing import Final, Generic, TypeVar
 
 from service.errors import DeadlinePassed, Draining, Internal, ServiceError, Stalled, WouldMissDeadline
-from service.lanes import Lanes, Run
+from service.lanes import CROWD_SECONDS, Lanes, Run
 from service.logs import log_event
 from service.metrics import Metrics
 from service.reply import together
@@ -27,10 +27,7 @@ from service.watchdog import REFUSAL, Watchdog
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 _Call = Callable[[Sequence[Item]], Sequence[Answer | ServiceError]]
-# How long all cores must not have been wanted before one is lent: so many runs, and so many seconds. By short runs
-# alone, one would be lent between two of a steady stream of requests, and the next would wait for it.
-_IDLE_RUNS: Final = 2
-_IDLE_SECONDS: Final = 0.03
+_IDLE_RUNS: Final = 2  # how long all cores must not have been wanted before one is lent, and CROWD_SECONDS at least
 _POLL_SECONDS: Final = 0.005
 _TOO_LATE: Final = "The deadline passed while the request waited in the queue."
 _NEWEST: Final = 0.2  # weight of the newest run in the running mean of seconds an item
@@ -179,7 +176,7 @@ class Batcher(Generic[Item, Answer]):
         if not (batch or expired):
             return None
         is_alone = len(batch) == 1 and not self._queue
-        idle_seconds = max(_IDLE_RUNS * self._seconds_per_item, _IDLE_SECONDS)
+        idle_seconds = max(_IDLE_RUNS * self._seconds_per_item, CROWD_SECONDS)
         if self._spread is not None and is_alone and self._lanes.lend(idle_seconds):
             return partial(self._run_turn, batch, expired, self._spread)
         return partial(self._run_turn, batch, expired)

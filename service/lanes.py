@@ -30,8 +30,9 @@ T = TypeVar("T")
 Run = Callable[[], object]  # what it gives is nobody's
 _NICER, _NICEST = 4, 19
 _ALWAYS: Final = 0.0
-# How long after all cores were wanted lanes keep to theirs. None is lent so soon, or two threads would share one.
-_CROWD_SECONDS: Final = 0.03
+# How long after all cores were wanted lanes keep to theirs, and none is lent, or two threads would share one. Between
+# two requests of a steady stream they are not wanted, and the next would wait for the core that is lent.
+CROWD_SECONDS: Final = 0.03
 _LOOK_SECONDS: Final = 0.002  # between two looks at what neighbours use: they tell nobody
 
 
@@ -161,7 +162,7 @@ class Lanes:
             Whether there is such a lane.
         """
         is_free = max(self._num_images, self._num_running + 1) < self._num_allowed
-        if self._num_lent or not is_free or time.monotonic() - self._crowded_at < idle_seconds:
+        if self._num_lent or not is_free or self._was_crowded(idle_seconds):
             return False
         self._num_lent = 1
         self._tell()
@@ -214,7 +215,7 @@ class Lanes:
             _yield()
         affinity = Affinity(number, self._cores)
         while (run := self._next()) is not None:
-            affinity.keep(self._is_crowded)
+            affinity.keep(self._is_crowded or self._was_crowded(CROWD_SECONDS))
             try:
                 run()
             except BaseException as error:  # whatever it is, the lane goes on: it belongs to everyone
@@ -292,13 +293,15 @@ class Lanes:
 
     @property
     def _is_crowded(self) -> bool:
-        """Whether all cores are wanted, or were a moment ago: between two images of a steady stream they are not."""
-        is_full = self._num_images >= self._num_allowed
-        return is_full or time.monotonic() - self._crowded_at < _CROWD_SECONDS
+        """Whether there are as many images under way as cores."""
+        return self._num_images >= self._num_allowed
+
+    def _was_crowded(self, seconds: float) -> bool:
+        """Whether there were, not longer ago than that."""
+        return time.monotonic() - self._crowded_at < seconds
 
     def _note_crowd(self) -> None:
-        """Notes whether there are as many images under way as cores."""
-        if self._num_images >= self._num_allowed:
+        if self._is_crowded:
             self._crowded_at = time.monotonic()
 
 

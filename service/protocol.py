@@ -41,7 +41,7 @@ class StampingProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type] # on
             self.cycle.scope[ARRIVED] = self._at
         if self._late is not None and self._late.has_come:
             self._late = None
-            self._idle_from_now()
+            self._idle_from_now()  # the body's first bytes ended what began at the answer's end
 
     def on_headers_complete(self) -> None:
         """Leaves their time and the link in the request's scope: in each one's, though several come in one go."""
@@ -70,9 +70,8 @@ class StampingProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type] # on
     def timeout_keep_alive_handler(self) -> None:
         """Closes a connection that has been idle for long, but for one whose next request has come and waits unread."""
         if _has_unread(self.transport):
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+            self.timeout_keep_alive_task = None
+            self._idle_from_now()
         else:
             super().timeout_keep_alive_handler()
 
@@ -81,7 +80,7 @@ class StampingProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type] # on
         self._late = _LateBody(self.loop.call_later(seconds, self.transport.close), done)
 
     def _idle_from_now(self) -> None:
-        """Lets the keep-alive begin, which uvicorn does at an answer's end alone: the body's first bytes ended that."""
+        """Lets the keep-alive begin, unless it has: uvicorn does at an answer's end alone."""
         if self.cycle.response_complete and self.timeout_keep_alive_task is None and not self.transport.is_closing():
             later = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
             self.timeout_keep_alive_task = later

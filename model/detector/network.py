@@ -187,6 +187,11 @@ def _by_anchor(answer_BCHW: Tensor, width: int) -> Tensor:
     return flat.unflatten(1, (-1, width))  # type: ignore[no-any-return]  # torch leaves it untyped
 
 
+def _by_channel(value_A: Tensor, width: int) -> Tensor:
+    """A number an anchor as (C, 1, 1), once for each of its channels."""
+    return value_A.repeat_interleave(width).view(-1, 1, 1)
+
+
 class DetectorNetwork(nn.Module):
     """The whole detector. Input: (B, 3, H, W) float RGB, (pixel - 127.5) / 128, sides multiples of 32."""
 
@@ -197,7 +202,9 @@ class DetectorNetwork(nn.Module):
         for stride, sides in zip(STRIDES, ANCHOR_SIDES_PX, strict=True):
             half = torch.tensor(sides, dtype=torch.float32) / (2 * stride)
             self.register_buffer(f"half_side_{stride}", half, persistent=False)
-        self.register_buffer("lowered", torch.tensor([[[config.small_shift]], [[0.0]]]), persistent=False)
+        lowered = torch.zeros(NUM_ANCHORS, 1, 1)
+        lowered[0] = config.small_shift
+        self.register_buffer("lowered", lowered, persistent=False)
 
     def levels(self, images_BCHW: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Runs the network, finest level first.
@@ -232,10 +239,9 @@ class DetectorNetwork(nn.Module):
         answers = []
         for level, stride in enumerate(STRIDES):
             half_A: Tensor = getattr(self, f"half_side_{stride}")
-            half_C11 = half_A.repeat_interleave(2 * NUM_LANDMARKS).view(-1, 1, 1)
-            score, box, landmarks = self.head(maps, level, half_C11)
-            sides = box.clamp(-_MAX_LOG_SIZE, _MAX_LOG_SIZE).exp() * half_A.repeat_interleave(4).view(-1, 1, 1)
-            answers.append((score, sides, landmarks))
+            score, box, landmarks = self.head(maps, level, _by_channel(half_A, 2 * NUM_LANDMARKS))
+            sides = box.clamp(-_MAX_LOG_SIZE, _MAX_LOG_SIZE).exp()
+            answers.append((score, sides * _by_channel(half_A, 4), landmarks))
         return answers
 
 

@@ -22,6 +22,7 @@ GOOD = photo(Square(16, 16))
 IMAGE = {"content-type": "image/png"}
 DAY_SECONDS = 86_400
 NUM_FILES = 64
+LIVEZ = b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n"
 HEAD = "POST /analyze HTTP/1.1\r\nhost: x\r\ncontent-type: image/png\r\ncontent-length: {}\r\n"
 
 
@@ -129,6 +130,14 @@ def drip(connection: socket.socket, data: bytes) -> bytes:
     return received
 
 
+def ask(connection: socket.socket, request: bytes) -> None:
+    """Sends a request and takes in its answer."""
+    connection.sendall(request)
+    received = b""
+    while not received.endswith(b"}"):
+        received += connection.recv(65536)
+
+
 @pytest.fixture(scope="module")
 def impatient(tiny_pack: Path) -> Iterator[Served]:
     """A service that waits a second for a head."""
@@ -136,16 +145,13 @@ def impatient(tiny_pack: Path) -> Iterator[Served]:
         yield service
 
 
-@pytest.mark.parametrize("first", [b"", b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n"])
+@pytest.mark.parametrize("first", [b"", LIVEZ])
 def test_head_that_drips_in_is_cut_off(impatient: Served, first: bytes) -> None:
     """A head that comes byte by byte is not waited for, on a new connection or one that was answered before."""
     before = impatient.metric("mien_late_heads_total")
     with socket.create_connection(impatient.address, WAIT_SECONDS) as connection:
         if first:
-            connection.sendall(first)
-            received = b""
-            while not received.endswith(b"}"):
-                received += connection.recv(65536)
+            ask(connection, first)
         assert drip(connection, b"GET /livez HTTP/1.1\r\nhost: x\r\nx: " + b"x" * 10_000) == b""
     assert impatient.metric("mien_late_heads_total") == before + 1
 
@@ -179,10 +185,7 @@ def test_an_idle_connection_is_kept_for_as_long_as_the_operator_says(tiny_pack: 
         serving(settings_for(tiny_pack, keep_alive_seconds=seconds)) as service,
         socket.create_connection(service.address, WAIT_SECONDS) as connection,
     ):
-        connection.sendall(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n")
-        received = b""
-        while not received.endswith(b"}"):
-            received += connection.recv(65536)
+        ask(connection, LIVEZ)
         began = time.monotonic()
         assert connection.recv(1) == b""
         assert 0.9 * seconds < time.monotonic() - began < 4  # 5 by default
